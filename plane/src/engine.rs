@@ -273,7 +273,7 @@ impl Engine {
     /// over other links from here on.
     fn leave_link(&self, now: Instant, link: &Link, waiting: Vec<Arc<Peer>>) {
         self.links().leave(link.relay());
-        for peer in waiting.into_iter().chain(link.drain()) {
+        for peer in waiting.into_iter().chain(link.close()) {
             peer.queued.store(false, Relaxed);
             self.enqueue(&peer);
         }
@@ -293,7 +293,7 @@ impl Engine {
         for membership in memberships.values() {
             membership.path_stalled(now, link.relay(), &lost);
         }
-        for peer in waiting.into_iter().chain(link.drain()) {
+        for peer in waiting.into_iter().chain(link.close()) {
             peer.queued.store(false, Relaxed);
             self.enqueue(&peer);
         }

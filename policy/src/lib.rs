@@ -1,7 +1,7 @@
 //! The policy of a network: one small document that says who may reach what, and its compiler.
 //! Decides meaning and reach; reads no clock, no file and no database, and enforces nothing.
 //!
-//! [`parse`] reads a text, [`Compiled::new`] puts it together with the devices and people that
+//! [`parse()`] reads a text, [`Compiled::new`] puts it together with the devices and people that
 //! exist. The result answers about single connections, makes the rules of each device, and is
 //! compared with another one. Every answer names the rule that it comes from.
 #![forbid(unsafe_code)]

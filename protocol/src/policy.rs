@@ -1,6 +1,6 @@
 //! Compiled policy: the rules that say which peers reach which ports of a device, and which gateway
 //! hosts. Source and destination evaluate the same rules; the controller makes them from a policy's
-//! text. [`verdict`] has the answer and the one sentence that says it.
+//! text. `verdict` has the answer and the one sentence that says it.
 
 mod service;
 mod verdict;

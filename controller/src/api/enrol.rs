@@ -190,9 +190,13 @@ impl From<EnrolError> for Refusal {
             EnrolError::Grant(GrantError::UnknownNetwork { label, known }) => {
                 unknown_network_among(&label, &known)
             }
-            EnrolError::Grant(GrantError::NotOfKey { label, allowed }) => Self::new(
+            EnrolError::Grant(GrantError::NotOfRight {
+                right,
+                label,
+                allowed,
+            }) => Self::new(
                 ProblemKind::Forbidden,
-                &format!("the auth key or trust rule does not let devices join {label:?}"),
+                &format!("the {right} does not let devices join {label:?}"),
                 format!("it lets them join {}", allowed.join(", ")),
             ),
             EnrolError::NoNetwork => unknown_network(None),

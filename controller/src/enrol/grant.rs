@@ -47,8 +47,13 @@ pub(crate) struct Grant {
 pub(crate) enum GrantError {
     /// The organisation of the person has no such network.
     UnknownNetwork { label: String, known: Vec<String> },
-    /// The auth key or trust rule is for other networks.
-    NotOfKey { label: String, allowed: Vec<String> },
+    /// The right is for other networks.
+    NotOfRight {
+        /// The right in words: an auth key, or a trust rule.
+        right: &'static str,
+        label: String,
+        allowed: Vec<String>,
+    },
 }
 
 impl Grant {
@@ -96,7 +101,7 @@ impl Grant {
         networks: Vec<NetworkRow>,
         wanted: &[String],
     ) -> Result<Self, GrantError> {
-        let (networks, later) = allowed(networks, &key.networks, wanted)?;
+        let (networks, later) = allowed(networks, &key.networks, wanted, "auth key")?;
         Ok(Self {
             org: key.org,
             networks,
@@ -123,7 +128,7 @@ impl Grant {
         now: UnixTime,
     ) -> Result<Self, GrantError> {
         let Workload { rule, hostname, .. } = workload;
-        let (networks, later) = allowed(networks, &rule.networks, wanted)?;
+        let (networks, later) = allowed(networks, &rule.networks, wanted, "trust rule")?;
         Ok(Self {
             org: rule.org,
             networks,
@@ -158,12 +163,13 @@ impl Grant {
     }
 }
 
-/// Returns the networks that a device joins by a right to those in `ids`, and all that it may join
-/// later.
+/// Returns the networks that a device joins by a `right` to those in `ids`, and all that it may
+/// join later.
 fn allowed(
     networks: Vec<NetworkRow>,
     ids: &BTreeSet<NetworkId>,
     wanted: &[String],
+    right: &'static str,
 ) -> Result<(Vec<NetworkRow>, BTreeSet<NetworkId>), GrantError> {
     let mut allowed = networks;
     allowed.retain(|network| ids.contains(&network.id));
@@ -173,10 +179,11 @@ fn allowed(
     let networks = match wanted {
         [] => allowed,
         wanted => {
-            let of_key = labels(&allowed);
-            pick(allowed, wanted).map_err(|label| GrantError::NotOfKey {
+            let of_right = labels(&allowed);
+            pick(allowed, wanted).map_err(|label| GrantError::NotOfRight {
+                right,
                 label,
-                allowed: of_key,
+                allowed: of_right,
             })?
         }
     };

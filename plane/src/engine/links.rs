@@ -235,6 +235,8 @@ struct Ready {
     /// Every peer stands here at most once (`Peer::queued`), so the number of peers bounds it.
     peers: VecDeque<Arc<Peer>>,
     waker: Option<Waker>,
+    /// Nobody takes peers from here any more.
+    closed: bool,
 }
 
 impl Link {
@@ -266,15 +268,22 @@ impl Link {
         self.stale.load(Relaxed) && self.stale.swap(false, Relaxed)
     }
 
-    pub(super) fn push(&self, peer: Arc<Peer>) {
+    /// Puts a peer at the end, and wakes the link's task. Returns false if the link was closed
+    /// meanwhile: it does not take the peer.
+    #[must_use]
+    pub(super) fn push(&self, peer: Arc<Peer>) -> bool {
         let waker = {
             let mut ready = self.ready.lock();
+            if ready.closed {
+                return false;
+            }
             ready.peers.push_back(peer);
             ready.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+        true
     }
 
     fn wake(&self) {
@@ -307,8 +316,12 @@ impl Link {
         }
     }
 
-    pub(super) fn drain(&self) -> Vec<Arc<Peer>> {
-        self.ready.lock().peers.drain(..).collect()
+    /// Returns the peers that wait here. From here on the link takes none: one that was pushed
+    /// after the others were moved to another link would wait without end.
+    pub(super) fn close(&self) -> Vec<Arc<Peer>> {
+        let mut ready = self.ready.lock();
+        ready.closed = true;
+        ready.peers.drain(..).collect()
     }
 }
 

@@ -288,6 +288,13 @@ impl Membership {
         for address in peer.addresses {
             self.stack.path_stalled(now, address);
         }
+        // Another link's task may have restored the path between the two steps. Nobody would start
+        // its clock again.
+        if !peer.stalled.load(Relaxed) {
+            for address in peer.addresses {
+                self.stack.path_restored(now, address);
+            }
+        }
     }
 
     /// Gives the flows with every peer that has not answered yet an expected round trip.
@@ -317,7 +324,9 @@ impl Membership {
         for address in peer.addresses {
             self.stack.path_restored(now, address);
         }
-        engine.enqueue(peer);
+        // It may stand among those without a link, where nothing but another change of links would
+        // find it.
+        engine.reroute_peer(peer);
     }
 }
 

@@ -85,12 +85,30 @@ impl Engine {
             return;
         }
         self.mark_ready(peer, None);
-        let relay = self.seek_way(peer);
-        peer.set_via(relay);
-        match relay.and_then(|relay| self.links().link(relay)) {
-            Some(link) => link.push(peer.clone()),
-            None => self.stranded.lock().push(peer.clone()),
+        // Links end and come up on other threads: each repetition is a link that did so meanwhile.
+        loop {
+            let relay = self.seek_way(peer);
+            peer.set_via(relay);
+            if let Some(link) = relay.and_then(|relay| self.links().link(relay)) {
+                if link.push(peer.clone()) {
+                    return;
+                }
+                continue;
+            }
+            self.stranded.lock().push(peer.clone());
+            // A link that came up just before did not see it there.
+            if self.seek_way(peer).is_none() || !self.unstrand(peer) {
+                return;
+            }
         }
+    }
+
+    /// Takes `peer` from those without a link. Returns false if it was not among them.
+    fn unstrand(&self, peer: &Arc<Peer>) -> bool {
+        let mut stranded = self.stranded.lock();
+        let before = stranded.len();
+        stranded.retain(|other| !Arc::ptr_eq(other, peer));
+        stranded.len() < before
     }
 
     /// Marks that `peer` waits for its turn from here on; `at` = now, if the caller knows it.
@@ -176,13 +194,7 @@ impl Engine {
 
     /// The way to one peer changed.
     pub(super) fn reroute_peer(&self, peer: &Arc<Peer>) {
-        let was_stranded = {
-            let mut stranded = self.stranded.lock();
-            let before = stranded.len();
-            stranded.retain(|other| !Arc::ptr_eq(other, peer));
-            stranded.len() < before
-        };
-        if was_stranded {
+        if self.unstrand(peer) {
             peer.queued.store(false, Relaxed);
         }
         self.enqueue(peer);

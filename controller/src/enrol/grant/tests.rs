@@ -88,7 +88,8 @@ fn a_key_leads_into_its_own_networks_and_the_default_one_comes_first() {
     assert!(grant.ephemeral && grant.approval);
     assert_eq!((grant.account(), grant.key()), (None, Some("k1")));
     assert_eq!(grant.by, "auth key k1 (ci)");
-    let other = GrantError::NotOfKey {
+    let other = GrantError::NotOfRight {
+        right: "auth key",
         label: "office".to_owned(),
         allowed: wanted(&["home", "build"]),
     };

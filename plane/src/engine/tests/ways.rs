@@ -66,6 +66,37 @@ fn who_moved_tells_its_peers_where_it_can_and_they_send_there_at_once() {
     assert_eq!(lab.sent[0].1, HOME);
 }
 
+/// It was found at no relay, and says over its backup that it is at home again.
+#[test]
+fn what_waits_for_a_peer_that_was_nowhere_goes_when_it_says_where_it_is() {
+    // Side 0 lives where side 1 has its backup.
+    let mut lab = Lab::with(|index, network| match index {
+        0 => network.relays = vec![BACKUP, HOME],
+        _ => network.peers.get_mut(&HOSTS[0]).unwrap().relays = vec![BACKUP, HOME],
+    });
+    lab.attach(0, BACKUP);
+    lab.attach(1, BACKUP);
+    let listener = lab.listen(1);
+    let (there, here) = lab.open(0, &listener);
+    lab.end(1, HOME, LinkEnd::Silent);
+    lab.end(1, BACKUP, LinkEnd::Silent);
+    there.try_write(b"overlay").unwrap();
+    lab.settle();
+    assert!(here.try_read(&mut [0; 16]).is_err(), "it is nowhere");
+    // A program writes on meanwhile.
+    let peer = lab.membership(0).peer(HOSTS[1]).unwrap();
+    lab.engine(0).enqueue(&peer);
+    assert_eq!(lab.engine(0).stranded.lock().len(), 1);
+    lab.attach(1, HOME);
+    lab.attach(1, BACKUP);
+    lab.settle();
+    // It stood at the link to the backup, of which it was told first.
+    lab.settle();
+    let mut bytes = [0; 16];
+    let count = here.try_read(&mut bytes).unwrap();
+    assert_eq!(&bytes[..count], b"overlay", "without any time passing");
+}
+
 /// The credit of a relay that keeps everything comes back to nobody.
 #[test]
 fn whoever_waits_for_credit_where_the_peer_was_goes_on_where_it_is() {
