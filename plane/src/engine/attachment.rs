@@ -95,6 +95,8 @@ impl Attachment {
         seed: u64,
     ) -> Self {
         let keepalive = Duration::from_millis(u64::from(welcome.keepalive_ms));
+        let counters = &engine.counters;
+        counters.credit_window.set(u64::from(welcome.credit_window));
         Self {
             engine,
             link,
@@ -193,14 +195,12 @@ impl Attachment {
             .credit
             .handle_credit(released, window)
             .map_err(|_| LinkEnd::FalseCredit)?;
+        self.engine.counters.credit_window.set(u64::from(window));
         if credit.credit.may_send()
             && let Some((peer, since)) = credit.waiting.take()
         {
-            let counters = &self.engine.counters;
-            counters
-                .credit_wait_us
-                .add_time(now.saturating_duration_since(since));
-            counters.credit_window.set(u64::from(window));
+            let waited = now.saturating_duration_since(since);
+            self.engine.counters.credit_wait_us.add_time(waited);
             self.engine.mark_ready(&peer, Some(now));
             self.link.push_again(peer);
         }

@@ -24,7 +24,8 @@ pub struct Counters {
     pub credit_waits: Count,
     /// The duration of those waits that are over, microseconds, all peers together.
     pub credit_wait_us: Count,
-    /// The credit window that a relay announced last, bytes. A value of the moment.
+    /// The credit window that a relay announced last, in its welcome or with credit, bytes. A value
+    /// of the moment.
     pub credit_window: Count,
     /// The number of times that a link had bytes to send and its socket took none.
     pub link_stalls: Count,

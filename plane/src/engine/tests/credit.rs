@@ -66,6 +66,7 @@ fn counters_tell_how_long_a_peer_waited_for_its_turn_for_credit_and_for_the_sock
     lab.pass(SECOND);
     let before = lab.engine(0).counters().snapshot(lab.now);
     assert_eq!(before["queue_turns"], 0, "nobody gave a clock");
+    assert_eq!(before["credit_window"], 40_000, "known before any wait");
 
     let begin = lab.now;
     lab.engine(0).measure_by(move || begin);
