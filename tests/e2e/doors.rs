@@ -5,12 +5,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
 
 use crate::lab::{DOMAIN, KeyBy, Lab};
-use crate::process::{LONGEST, Owned, command, installed, overlan, python_with, run};
+use crate::process::{LONGEST, Owned, command, installed, overlan, python_with, repository, run};
 use crate::service::Service;
 
 #[test]
@@ -222,7 +222,7 @@ fn curl_reaches_the_overlay_by_a_unix_socket() {
 
 /// A program of this folder.
 fn script(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/doors");
+    let folder = repository("tests/e2e/doors");
     folder.join(name)
 }
 

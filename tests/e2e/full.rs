@@ -13,7 +13,9 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use crate::doors::associate;
 use crate::forward::forwards;
 use crate::lab::{Device, KeyBy, Lab};
-use crate::process::{LONGEST, Outcome, Owned, command, installed, run, skipped, until};
+use crate::process::{
+    LONGEST, Outcome, Owned, command, installed, repository, run, skipped, until,
+};
 use crate::service::Service;
 
 /// Two who are neither we nor root.
@@ -51,7 +53,7 @@ struct Flood {
 
 impl Flood {
     fn start(user: &str, how: &str, at: SocketAddr, web: &Device, to: u16) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/full/flood.py");
+        let script = repository("tests/e2e/full/flood.py");
         let mut flood = as_user(user, PYTHON).unwrap();
         flood.arg("-c").arg(fs::read_to_string(script).unwrap());
         flood.args([how, &at.ip().to_string(), &at.port().to_string(), "600"]);

@@ -4,11 +4,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 
 use crate::lab::{DOMAIN, Device, KeyBy, Lab};
-use crate::process::{LONGEST, Owned, Program, command, installed, run, until};
+use crate::process::{LONGEST, Owned, Program, command, installed, repository, run, until};
 use crate::service::Service;
 
 /// A server of this folder, once it listens, and where.
@@ -21,7 +21,7 @@ fn server(lab: &Lab, program: &str, script: &str) -> (Program, SocketAddr) {
 }
 
 fn file(script: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/http");
+    let folder = repository("tests/e2e/http");
     folder.join(script)
 }
 

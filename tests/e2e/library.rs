@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::forward::Postgres;
 use crate::lab::{DOMAIN, Lab};
-use crate::process::{LONGEST, Program, command, installed, overlan, run};
+use crate::process::{LONGEST, Program, command, installed, overlan, repository, run};
 use crate::programs::noise;
 use crate::service::Service;
 
@@ -377,7 +377,7 @@ fn examples() -> &'static Path {
             let mut build = Command::new(env!("CARGO"));
             build
                 .args(["build", "--quiet", "--package", "overlan", "--examples"])
-                .current_dir(env!("CARGO_MANIFEST_DIR"));
+                .current_dir(repository(""));
             if !cfg!(debug_assertions) {
                 build.arg("--release");
             }

@@ -10,15 +10,13 @@ use serde_json::{Value, json};
 use crate::lab::{DOMAIN, Device, Lab};
 use crate::oidc::issuer::{Issuer, now};
 use crate::process::{
-    LONGEST, Program, command, installed, overlan, path, python_with, run, until,
+    LONGEST, Program, command, installed, overlan, path, python_with, repository, run, until,
 };
 use crate::service::Service;
 use crate::upstream::free_port;
 
 fn example(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("examples/deploy")
-        .join(path)
+    repository("examples/deploy").join(path)
 }
 
 #[test]

@@ -27,6 +27,12 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A file or directory of the repository.
+pub(crate) fn repository(path: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR"));
+    program.parent().unwrap().join(path)
+}
+
 /// The built binary.
 pub(crate) fn overlan() -> Command {
     command(env!("CARGO_BIN_EXE_overlan"))

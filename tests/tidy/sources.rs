@@ -24,6 +24,7 @@ pub(super) fn rust_files() -> Vec<RustFile> {
     let mut paths = BTreeSet::new();
     for folder in [
         "src",
+        "cli",
         "protocol",
         "policy",
         "transport",
@@ -34,7 +35,6 @@ pub(super) fn rust_files() -> Vec<RustFile> {
         "tests",
         "examples",
         "benches",
-        "plane",
         "fuzz",
     ] {
         collect(&root().join(folder), "rs", &mut paths);

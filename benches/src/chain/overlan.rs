@@ -17,7 +17,7 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
     let binary = &place.setting.overlan;
     if !binary.is_file() {
         return Err(Trouble::Absent(format!(
-            "{} does not exist; build it by `cargo build --profile dist -p overlan`",
+            "{} does not exist; build it by `cargo build --profile dist -p overlan-cli`",
             binary.display()
         )));
     }
