@@ -333,7 +333,7 @@ async fn what_a_slow_reader_has_not_taken_yet_arrives_before_the_reset() {
     assert!(task.await.unwrap().aborted);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_half_closed_connection_is_let_go_after_its_time_and_an_open_one_is_not() {
     let patience = Patience {
         idle: None,
