@@ -31,6 +31,7 @@ mod upstream;
 mod absence;
 
 mod demo;
+mod devices;
 
 mod dns;
 
@@ -69,6 +70,7 @@ mod full;
 mod http;
 
 mod gateway;
+mod gateway_rules;
 
 mod library;
 
@@ -84,6 +86,7 @@ mod networks;
 
 mod oidc;
 
+mod openapi;
 mod operations;
 
 mod packaging;

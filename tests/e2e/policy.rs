@@ -17,7 +17,7 @@ use crate::process::{LONGEST, Owned, installed};
 use crate::service::Service;
 
 /// The time within which a connection without a right ends.
-const WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const WITHIN: Duration = Duration::from_secs(2);
 
 /// The laptop reaches port 80 of web, and nothing else of anybody.
 const ONLY_WEB: &str = "\
@@ -35,9 +35,9 @@ deny = \"tcp/5432\"
 ";
 
 /// A service that gives back what it gets, and says when a connection ended.
-fn echo() -> (Service, Receiver<()>) {
+pub(crate) fn echo(at: &str) -> (Service, Receiver<()>) {
     let (ended, ends) = mpsc::channel();
-    let service = Service::start(move |mut stream: TcpStream| {
+    let service = Service::start_at(at, move |mut stream: TcpStream| {
         let mut bytes = [0; 64];
         while let Ok(count @ 1..) = stream.read(&mut bytes) {
             if stream.write_all(&bytes[..count]).is_err() {
@@ -49,14 +49,14 @@ fn echo() -> (Service, Receiver<()>) {
     (service, ends)
 }
 
-fn echoes(stream: &mut TcpStream) {
+pub(crate) fn echoes(stream: &mut TcpStream) {
     stream.write_all(b"overlay").unwrap();
     let mut back = [0; 7];
     stream.read_exact(&mut back).unwrap();
     assert_eq!(&back, b"overlay");
 }
 
-fn explain(lab: &Lab, from: &str, to: &str, service: &str) -> Value {
+pub(crate) fn explain(lab: &Lab, from: &str, to: &str, service: &str) -> Value {
     let asked = lab.admin(&["policy", "explain", from, to, service, "--json"]);
     let document: Value = serde_json::from_str(&asked).unwrap();
     assert_eq!(document["schema_version"], 1);
@@ -64,7 +64,7 @@ fn explain(lab: &Lab, from: &str, to: &str, service: &str) -> Value {
 }
 
 /// Writes a file of the lab, and returns its path.
-fn file(lab: &Lab, name: &str, text: &str) -> String {
+pub(crate) fn file(lab: &Lab, name: &str, text: &str) -> String {
     let path = lab.path(name);
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
@@ -76,7 +76,7 @@ fn name(label: &str) -> String {
 
 /// Sets a policy, and says what the command printed.
 #[track_caller]
-fn set(lab: &Lab, file: &str) -> String {
+pub(crate) fn set(lab: &Lab, file: &str) -> String {
     let outcome = crate::process::run(&mut lab.admin_command(&["policy", "set", file]), "");
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     outcome.stderr
@@ -91,8 +91,8 @@ fn a_policy_cuts_what_it_forbids_at_both_ends_and_leaves_the_rest() {
     let (laptop, web) = lab.pair();
     let tablet = lab.up("tablet");
     laptop.sees(&tablet, true);
-    let (pages, page_ends) = echo();
-    let (database, database_ends) = echo();
+    let (pages, page_ends) = echo("127.0.0.1:0");
+    let (database, database_ends) = echo("127.0.0.1:0");
     web.serve(80, pages.address());
     web.serve(5_432, database.address());
     let mut page = connection(&laptop, &web.name, 80).unwrap();
@@ -240,7 +240,7 @@ fn a_rule_ends_when_it_says_so() {
     }
     let lab = Lab::start();
     let (laptop, web) = lab.pair();
-    let (pages, _ends) = echo();
+    let (pages, _ends) = echo("127.0.0.1:0");
     web.serve(80, pages.address());
     let ends = Utc(wall() + Duration::from_secs(4));
     let (rule, _tests) = ONLY_WEB.split_once("[[tests]]").unwrap();

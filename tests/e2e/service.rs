@@ -33,7 +33,11 @@ impl Service {
         Self::start_at("127.0.0.1:0", handle)
     }
 
-    fn start_at(place: &str, handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+    /// The same at an address of a namespace that the test made.
+    pub(crate) fn start_at(
+        place: &str,
+        handle: impl Fn(TcpStream) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(place).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());

@@ -167,44 +167,61 @@ async fn stay(
         ready = waiting::saying("a relay", node.ready(within(args))) => ready,
         never = say_that_it_awaits_approval(node, answers) => match never {},
     };
-    match ready {
-        Ok(()) => {
-            let steps = Steps::of(args);
-            steps.attached(&answers.status());
-            let confirmed = waiting::saying("peers", node.confirm(CONFIRM_WITHIN)).await;
-            steps.confirmed(confirmed);
-            if confirmed.answered < confirmed.asked {
-                tracing::info!(
-                    ?confirmed,
-                    "some peers that should be online did not answer yet"
-                );
-            }
-            let line = line(&answers.status(), args.json);
-            is_ready.store(true, Ordering::Relaxed);
-            announcer.ready(&line).map_err(Failure::from)?;
-            output::greeting(&line);
-        }
-        // Somebody asked for it, who hears of it on the control socket.
-        Err(NotReady::Stopped) => return Ok(()),
-        Err(error @ (NotReady::Removed | NotReady::Unknown)) => {
-            return Err(UpEnd::Removed(error.into()));
-        }
-        Err(
-            error @ NotReady::Barred {
-                why: Bar::Expired, ..
-            },
-        ) => return Err(UpEnd::Expired(error.into())),
-        Err(
-            error @ (NotReady::Barred { .. }
-            | NotReady::Controller { .. }
-            | NotReady::Approval { .. }
-            | NotReady::Relay { .. }),
-        ) => return Err(UpEnd::Failed(error.into())),
+    if let Err(error) = ready {
+        return ended_by(error);
     }
+    let steps = Steps::of(args);
+    steps.attached(&answers.status());
+    let confirmed = waiting::saying("peers", node.confirm(CONFIRM_WITHIN)).await;
+    steps.confirmed(confirmed);
+    if confirmed.answered < confirmed.asked {
+        tracing::info!(
+            ?confirmed,
+            "some peers that should be online did not answer yet"
+        );
+    }
+    // Relays take a stored ticket, perhaps before the controller has said a word about this device.
+    // That word decides the start all the same.
     let mut health = node.control_health();
+    if let Some(error) = barred(&health.borrow()) {
+        return ended_by(error);
+    }
+    let line = line(&answers.status(), args.json);
+    is_ready.store(true, Ordering::Relaxed);
+    announcer.ready(&line).map_err(Failure::from)?;
+    output::greeting(&line);
+    let word = health.wait_for(|health| *health != Health::Connecting);
+    if let Some(error) = word.await.ok().and_then(|word| barred(&word)) {
+        return ended_by(error);
+    }
     match health.wait_for(|health| *health == Health::Removed).await {
-        Ok(_) => Err(UpEnd::Removed(NotReady::Removed.into())),
+        Ok(_) => ended_by(NotReady::Removed),
         Err(_) => Ok(()),
+    }
+}
+
+fn barred(health: &Health) -> Option<NotReady> {
+    let Health::Barred { why, reason } = health else {
+        return None;
+    };
+    Some(NotReady::Barred {
+        why: *why,
+        reason: reason.clone(),
+    })
+}
+
+fn ended_by(error: NotReady) -> Result<(), UpEnd> {
+    match error {
+        // Somebody asked for it, who hears of it on the control socket.
+        NotReady::Stopped => Ok(()),
+        NotReady::Removed | NotReady::Unknown => Err(UpEnd::Removed(error.into())),
+        NotReady::Barred {
+            why: Bar::Expired, ..
+        } => Err(UpEnd::Expired(error.into())),
+        NotReady::Barred { .. }
+        | NotReady::Controller { .. }
+        | NotReady::Approval { .. }
+        | NotReady::Relay { .. } => Err(UpEnd::Failed(error.into())),
     }
 }
 
