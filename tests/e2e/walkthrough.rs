@@ -4,10 +4,14 @@
 //! A block that begins with `cargo` builds the program; the test harness has done that.
 
 use std::fmt::Write;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::namespace::is_inside;
+use crate::oidc::issuer::{Issuer, now};
 use crate::process::{LONGEST, Outcome, command, installed, path, run_within};
 
 #[test]
@@ -67,12 +71,35 @@ fn a_team_is_invited_gets_a_policy_and_says_goodbye() {
     }
     let [setup, _, _] = readme();
     let steps = blocks(include_str!("../../docs/team.md"));
-    assert_eq!(steps.len(), 5, "invite, accept, networks, policy, leave");
+    assert_eq!(
+        steps.len(),
+        6,
+        "invite, accept, networks, policy, job, leave"
+    );
     let mut all = vec![setup.as_str(), SITE_LISTENS];
     all.extend(steps.iter().map(String::as_str));
     all.push("overlan down --state-dir web");
-    let walked = walk(&all);
+    // The page's provider of jobs is one of the test's own.
+    let issuer = Issuer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("issuer.pem");
+    fs::write(&ca, &issuer.ca).unwrap();
+    let (door, secret) = issuer.door_for(&json!({
+        "jti": "one job", "sub": "repo:acme/web:ref:refs/heads/main", "repository_id": "74",
+        "ref": "refs/heads/main", "nbf": now() - 5, "iat": now(), "exp": now() + 600,
+    }));
+    let walked = walk_with(
+        &all,
+        &[
+            ("ISSUER", issuer.url.as_str()),
+            ("ISSUER_CA", ca.to_str().unwrap()),
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", door.as_str()),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", secret),
+            ("OVERLAN_CONTROLLER_ISSUER_ADDRESSES", "127.0.0.1=127.0.0.1"),
+        ],
+    );
     for text in [
+        "The job read: hello from web",
         "Ben's connection ended with exit code",
         "no rule of the network's policy allows it",
         "ben@example.com",
@@ -109,6 +136,12 @@ fn blocks(document: &str) -> Vec<String> {
 /// programs end with it.
 #[track_caller]
 fn walk(blocks: &[&str]) -> Outcome {
+    walk_with(blocks, &[])
+}
+
+/// The same with variables of the shell.
+#[track_caller]
+fn walk_with(blocks: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let home = tempfile::tempdir().unwrap();
     let mut script = String::from("set -xeuo pipefail\n");
     for block in blocks {
@@ -123,6 +156,7 @@ fn walk(blocks: &[&str]) -> Outcome {
         .args(["--pid", "--fork", "--kill-child", "bash", "-c", &script])
         .env("HOME", home.path())
         .env("PATH", found)
+        .envs(variables.iter().copied())
         .current_dir(home.path());
     let walked = run_within(WITHIN, &mut shell, "");
     assert_eq!(walked.code, Some(0), "{walked:#?}");
