@@ -2,7 +2,7 @@
 //! axum.
 //!
 //! The people of an organisation have `people`, `organisations`, `invitations`, `resets` (of
-//! passwords) and `signup`.
+//! passwords), `signup` and `login_requests` (granted elsewhere).
 
 mod api_tokens;
 mod arrival;
@@ -25,6 +25,7 @@ mod etag;
 mod feed;
 mod idempotency;
 mod invitations;
+mod login_requests;
 mod members;
 mod networks;
 mod openapi;

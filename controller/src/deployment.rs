@@ -20,6 +20,7 @@ use crate::config::Timings;
 use crate::enrol::DeviceLimits;
 use crate::heartbeat::Heartbeats;
 use crate::lineage::Runs;
+use crate::login_requests::Polls;
 use crate::netmaps::OrgId;
 use crate::oidc::Issuers;
 use crate::policy::{Sight, Sights};
@@ -38,6 +39,8 @@ pub(crate) struct Deployment {
     pub(crate) names_ca: NamesCa,
     pub(crate) hasher: Hasher,
     pub(crate) throttle: Mutex<Throttle>,
+    /// The times of polls of login requests.
+    pub(crate) polls: Mutex<Polls>,
     pub(crate) budgets: Mutex<Budgets>,
     pub(crate) repeats: Mutex<Repeats>,
     pub(crate) presence: Mutex<Presence>,

@@ -10,6 +10,7 @@ use crate::auth::{API_TOKEN_KEPT, SESSION_IDLE};
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::fleet;
+use crate::login_requests::KEPT;
 use crate::netmaps::Fact;
 use crate::oidc;
 use crate::presence::Transition;
@@ -17,7 +18,7 @@ use crate::renaming;
 use crate::roster;
 use crate::store::{
     StoreError, api_tokens, changes, device_rights, devices, former_names, invitations, keys,
-    policies, sessions, trust_rules,
+    login_requests, policies, sessions, trust_rules,
 };
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::Bar;
@@ -314,6 +315,7 @@ async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
     keys::prune(&mut tx, now - KEYS_KEPT).await?;
     trust_rules::prune(&mut tx, now - oidc::LEEWAY).await?;
     invitations::prune(&mut tx, now - INVITATIONS_KEPT, now).await?;
+    login_requests::prune(&mut tx, now - KEPT).await?;
     let released = now - QUARANTINE;
     devices::prune(&mut tx, released, now - REVOCATIONS_KEPT).await?;
     deployment.store.commit(tx).await

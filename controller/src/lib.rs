@@ -49,6 +49,7 @@ mod housekeeping;
 mod key_file;
 mod limits;
 mod lineage;
+mod login_requests;
 mod metrics;
 mod namespace;
 mod naming;

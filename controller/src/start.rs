@@ -241,6 +241,7 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         names_ca,
         hasher,
         throttle: Default::default(),
+        polls: Default::default(),
         budgets: Default::default(),
         repeats: Default::default(),
         reports: Default::default(),

@@ -2,7 +2,8 @@
 //!
 //! One connection writes, so writers queue here and never meet a locked database; a few read. Every
 //! writer takes the lock at its beginning. A tenant's rows are only found together with its
-//! organisation, and who is in that stands in `people`; `invitations` lead there.
+//! organisation, and who is in that stands in `people`; `invitations` lead there, and
+//! `login_requests` to a session.
 
 pub(crate) mod accounts;
 pub(crate) mod api_tokens;
@@ -14,6 +15,7 @@ pub(crate) mod dns;
 pub(crate) mod former_names;
 pub(crate) mod invitations;
 pub(crate) mod keys;
+pub(crate) mod login_requests;
 pub(crate) mod members;
 pub(crate) mod names;
 pub(crate) mod people;
@@ -431,6 +433,11 @@ const STEPS: &[(i64, &str, &str)] = &[
         240,
         "policies",
         include_str!("../migrations/0240_policies.sql"),
+    ),
+    (
+        260,
+        "login requests",
+        include_str!("../migrations/0260_login_requests.sql"),
     ),
 ];
 

@@ -1,7 +1,7 @@
 //! Requests and responses of the controller's HTTP API, its paths, its error form and the join
 //! string. All bodies are JSON.
 //!
-//! The types of `devices`, `relays`, networks, `people`, `invitations`, sessions, rights,
+//! The types of `devices`, `relays`, networks, `people`, `invitations`, sessions, `login_requests`, rights,
 //! certificates and `trust_rules` have a file each, and so have the `path`s and the `join_string`;
 //! all are named here.
 //!
@@ -17,6 +17,7 @@ mod devices;
 pub mod dns;
 mod invitations;
 mod join_string;
+mod login_requests;
 mod networks;
 pub mod path;
 mod people;
@@ -49,6 +50,10 @@ pub use invitations::{
     PasswordResetResponse, RESET_PREFIX, SignUpRequest,
 };
 pub use join_string::{JoinString, ParseJoinError};
+pub use login_requests::{
+    LOGIN_WORDS_MAX, LoginAsked, LoginBeginRequest, LoginBegun, LoginCode, LoginPolled, LoginSecret,
+    ParseCodeError, UserCode,
+};
 pub use networks::{
     ALL_NETWORKS, ApproveRequest, FORMER_NAME_MAX_SECS, FORMER_NAME_SECS, FormerName, JoinRequest,
     MemberRequest, MembershipSummary, NetworkChoice, NetworkRename, NetworkRequest, NetworkSummary,

@@ -14,7 +14,7 @@ use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
 use super::endpoint::{Endpoint, below, delete, get, post};
 use super::{
     api_tokens, auth_keys, certificates, device, device_changes, device_networks, devices, dns,
-    enrol, invitations, members, networks, openapi, organisations, people, policy, relay,
+    enrol, invitations, login_requests, members, networks, openapi, organisations, people, policy, relay,
     relay_tokens, relays, resets, routes, sessions, setup, signup, trust_rules,
 };
 
@@ -46,6 +46,12 @@ fn own() -> Vec<Endpoint> {
         post(path::INVITATION_LOOK, Anybody, invitations::look),
         post(path::INVITATION_ACCEPT, Anybody, invitations::accept),
         post(path::SIGN_UP, Anybody, signup::sign_up),
+        post(path::LOGIN_BEGIN, Anybody, login_requests::begin_by_code),
+        post(path::LOGIN_POLL, Anybody, login_requests::poll),
+        post(path::LOGIN_CANCEL, Anybody, login_requests::cancel),
+        post(path::LOGIN_LOOK, OwnAccount, login_requests::look),
+        post(path::LOGIN_APPROVE, OwnAccount, login_requests::approve),
+        post(path::LOGIN_DENY, OwnAccount, login_requests::deny),
     ]
 }
 

@@ -11,7 +11,7 @@ use overlan_protocol::key::random_bytes;
 use sqlx::Row;
 
 use super::accounts::Digest;
-use super::{StoreError, Tx, damaged, parsed, seconds, time};
+use super::{StoreError, Tx, damaged, login_requests, parsed, seconds, time};
 use crate::netmaps::OrgId;
 
 /// A live session, which is a login to one of the account's organisations.
@@ -199,12 +199,14 @@ pub(crate) async fn end(
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends all sessions of the account but `kept`; returns their number.
+/// Ends all sessions of the account but `kept`, and those that were granted to a machine that has
+/// not fetched them yet; returns the number of sessions.
 pub(crate) async fn end_all(
     tx: &mut Tx,
     account: i64,
     kept: Option<&Digest>,
 ) -> Result<u64, StoreError> {
+    login_requests::end_granted(tx, account).await?;
     let done =
         sqlx::query("DELETE FROM sessions WHERE account_id = ?1 AND (?2 IS NULL OR token <> ?2)")
             .bind(account)

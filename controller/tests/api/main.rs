@@ -19,6 +19,7 @@ mod key_limits;
 mod lab;
 mod lineage;
 mod login;
+mod login_requests;
 mod matrix;
 mod names;
 mod networks;

@@ -13,6 +13,21 @@ pub const SETUP: &str = "/api/v1/setup";
 /// POST [`super::LoginRequest`] → [`super::LoginResponse`]. With a device proof as well if a
 /// device of the person asks.
 pub const LOGIN: &str = "/api/v1/login";
+/// POST [`super::LoginBeginRequest`] → [`super::LoginBegun`]. No authentication.
+pub const LOGIN_BEGIN: &str = "/api/v1/login/begin";
+/// POST [`super::LoginSecret`] → [`super::LoginPolled`]. Authenticated by the secret in the body.
+pub const LOGIN_POLL: &str = "/api/v1/login/poll";
+/// POST [`super::LoginSecret`] → `{}`: ends the request. Authenticated by the secret in the body.
+pub const LOGIN_CANCEL: &str = "/api/v1/login/cancel";
+/// POST [`super::LoginCode`] → [`super::LoginAsked`]. Session.
+pub const LOGIN_LOOK: &str = "/api/v1/login/look";
+/// POST [`super::LoginCode`] → [`super::LoginAsked`]: the machine that asked is logged in as the
+/// person who grants it, to the organisation of the session.
+pub const LOGIN_APPROVE: &str = "/api/v1/login/approve";
+/// POST [`super::LoginCode`] → [`super::LoginAsked`]. Session.
+pub const LOGIN_DENY: &str = "/api/v1/login/deny";
+/// The page on which a person grants a login request; `?code=` fills the code in.
+pub const LOGIN_PAGE: &str = "/login";
 /// POST [`super::PasswordRequest`] → [`super::SessionsEnded`]. Session.
 pub const PASSWORD: &str = "/api/v1/password";
 /// DELETE: ends the session that asks.
