@@ -84,8 +84,12 @@ pub(crate) enum ScopeError {
     },
 }
 
-/// Permissions that no role but the owner's has.
-const OWNERS_ALONE: [Permission; 1] = [Permission::OrganisationWrite];
+/// Permissions that no role but the owner's has. The one that chooses the identity provider can log
+/// in as every person of the organisation, its owners among them.
+const OWNERS_ALONE: [Permission; 2] = [
+    Permission::OrganisationWrite,
+    Permission::IdentityProviderWrite,
+];
 
 /// Permissions that members have. They see what they can join; who else is there their devices
 /// learn, as far as a policy lets them.
@@ -111,6 +115,7 @@ mod tests {
             ("organisation", "rw", "r", "r", ""),
             ("policy", "rw", "rw", "r", ""),
             ("trust-rules", "rw", "rw", "r", ""),
+            ("identity-provider", "rw", "r", "r", ""),
         ];
         assert_eq!(resources.len() * 2, Permission::ALL.len());
         for (resource, owner, admin, auditor, member) in resources {

@@ -2,7 +2,8 @@
 //! axum.
 //!
 //! The people of an organisation have `people`, `organisations`, `invitations`, `resets` (of
-//! passwords), `signup` and `login_requests` (granted elsewhere).
+//! passwords), `signup`, `login_requests` (granted elsewhere), `identity_provider`, and `sso` for
+//! logins by one.
 
 mod api_tokens;
 mod arrival;
@@ -24,6 +25,7 @@ mod enrol;
 mod etag;
 mod feed;
 mod idempotency;
+mod identity_provider;
 mod invitations;
 mod login_requests;
 mod members;
@@ -42,6 +44,7 @@ mod routes;
 mod sessions;
 mod setup;
 mod signup;
+mod sso;
 mod table;
 mod trust_rules;
 

@@ -10,6 +10,7 @@ use overlan_transport::file;
 
 use crate::clock;
 use crate::data_dir::{self, DirError};
+use crate::sealing;
 use crate::store::copies::{self, Carried};
 use crate::store::{self, Found, Store, StoreError, Totals, relays, runs};
 use crate::tickets::TicketSigner;
@@ -103,7 +104,13 @@ pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
     let mut carried = Vec::new();
     for name in data_dir::KEYS {
         let path = data_dir.join(name);
-        let content = fs::read(&path).map_err(|error| failed(&path, error))?;
+        let content = match fs::read(&path) {
+            // Nothing was sealed before the version that makes it.
+            Err(error) if name == sealing::FILE && error.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
+            read => read.map_err(|error| failed(&path, error))?,
+        };
         let name = name.to_owned();
         carried.push(Carried { name, content });
     }
@@ -222,6 +229,9 @@ async fn bring_back(file: &Path, data_dir: &Path) -> Result<Restored, BackupErro
     for name in data_dir::KEYS {
         let found = carried.iter().find(|carried| carried.name == name);
         let Some(found) = found else {
+            if name == sealing::FILE {
+                continue;
+            }
             return Err(unusable(format!(
                 "`overlan controller backup` did not write it: {name} is missing"
             )));

@@ -78,6 +78,9 @@ pub struct Timings {
     /// The longest wait of a person for a change to arrive at the devices that are online: one that
     /// is awake has applied it in a fraction of that.
     pub arrive_within: Duration,
+    /// The time between two questions to an identity provider about one person: a lost group is
+    /// felt within 60 s, of which 5 s are one answer and the rest is room for many people.
+    pub groups_every: Duration,
 }
 
 impl Default for Timings {
@@ -91,6 +94,7 @@ impl Default for Timings {
             poll_every: Duration::from_millis(500),
             stranger_within: Duration::from_secs(10),
             arrive_within: Duration::from_secs(5),
+            groups_every: Duration::from_secs(30),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::limits::ConnectionBudget;
 use crate::metrics::Counts;
 use crate::seats::Seats;
 use crate::start::{self, Opened, StartError};
-use crate::{api, housekeeping, operator, reach, server};
+use crate::{api, housekeeping, identities, operator, reach, server};
 
 /// A controller that listens, and answers once [`Controller::run`] is awaited.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Controller {
             deployment,
             identity,
             setup_token,
-        } = start::open(config, &names).await?;
+        } = start::open(config, &names, &server).await?;
         let join = JoinString {
             server,
             ca: Some(identity.ca),
@@ -123,6 +123,7 @@ impl Controller {
         let tasks = TaskTracker::new();
         tasks.spawn(housekeeping::follow_changes(deployment.clone()));
         tasks.spawn(housekeeping::keep_house(deployment.clone()));
+        tasks.spawn(identities::keep_groups(deployment.clone()));
         if let Some((listener, _)) = self.metrics {
             let door = Arc::new(operator::OperatorDoor {
                 deployment: deployment.clone(),

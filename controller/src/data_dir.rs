@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use overlan_transport::private_dir::{self, PrivateDirError};
 
 use crate::ca;
-use crate::tickets;
+use crate::{sealing, tickets};
 
 /// The reason why a directory is not used.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,11 @@ pub(crate) fn way_out(file: &Path) -> &'static str {
             "restore it from a backup, or move it away: the controller then makes another key, and \
              devices get new tickets by themselves"
         }
+        Some(sealing::FILE) => {
+            "restore it from a backup, or move it away: the controller then makes another key, and \
+             what was sealed by the old one has to be given again, such as the secret of an \
+             identity provider's client"
+        }
         Some(_) | None => "check that the controller may read and write it",
     }
 }
@@ -107,7 +112,7 @@ pub(crate) const DATABASE_WAL: &str = "controller.db-wal";
 pub(crate) const LOCK: &str = "lock";
 /// Keys that only a backup can restore. The server's own certificate is not among them: it is made
 /// again.
-pub(crate) const KEYS: [&str; 3] = [ca::CA_FILE, ca::names::FILE, tickets::FILE];
+pub(crate) const KEYS: [&str; 4] = [ca::CA_FILE, ca::names::FILE, tickets::FILE, sealing::FILE];
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ use crate::policy::{Sight, Sights};
 use crate::presence::Presence;
 use crate::repeats::Repeats;
 use crate::report::Reports;
+use crate::sealing::Sealer;
 use crate::store::{Store, StoreError, Tx, relays, runs};
 use crate::tickets::TicketSigner;
 
@@ -36,6 +37,8 @@ pub(crate) struct Deployment {
     pub(crate) store: Store,
     pub(crate) changelog: ChangeLog,
     pub(crate) signer: TicketSigner,
+    /// Seals secrets in the database.
+    pub(crate) sealer: Sealer,
     pub(crate) names_ca: NamesCa,
     pub(crate) hasher: Hasher,
     pub(crate) throttle: Mutex<Throttle>,
@@ -54,6 +57,8 @@ pub(crate) struct Deployment {
     pub(crate) awaiting: Mutex<Awaiting>,
     /// Wakes those who wait when a device or relay confirmed a change.
     pub(crate) confirmed: watch::Sender<()>,
+    /// The address by which browsers reach this controller, without a path.
+    pub(crate) origin: String,
     pub(crate) domain: String,
     pub(crate) timings: Timings,
     /// Strangers may make organisations of their own.

@@ -8,9 +8,9 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use overlan_protocol::UnixTime;
 use overlan_protocol::key::{Fingerprint, Secret};
 use overlan_protocol::name;
+use overlan_protocol::{HostPort, UnixTime};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,7 @@ use crate::key_file::FileError;
 use crate::oidc::Issuers;
 use crate::policy::Sights;
 use crate::presence::Presence;
+use crate::sealing::Sealer;
 use crate::store::{self, Store, StoreError, accounts, changes, devices, relays, routes, runs};
 use crate::tickets::{self, TicketSigner};
 use crate::{api, auth, clock, fleet, lineage, namespace};
@@ -207,8 +208,12 @@ pub(crate) fn check_domain(domain: &str) -> Result<(), StartError> {
 }
 
 /// Opens database and keys, and makes what a new deployment lacks. `names` are those of the
-/// server's certificate.
-pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, StartError> {
+/// server's certificate, `server` is the address by which others reach it.
+pub(crate) async fn open(
+    config: Config,
+    names: &[String],
+    server: &HostPort,
+) -> Result<Opened, StartError> {
     let dir = &config.data_dir;
     let now = clock::wall();
     let file = dir.join(data_dir::DATABASE);
@@ -229,6 +234,7 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
     check_ticket_keys(&store, &signer, &dir.join(tickets::FILE))
         .await
         .map_err(database)??;
+    let sealer = Sealer::load_or_make(dir)?;
     let hasher = hasher()?;
     let begun = begin(&store, &config, &signer, identity.ca, now).await;
     let begun = begun.map_err(database)?;
@@ -238,6 +244,7 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         presence: begun.presence.into(),
         heartbeats: begun.heartbeats.into(),
         signer,
+        sealer,
         names_ca,
         hasher,
         throttle: Default::default(),
@@ -249,6 +256,7 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         sights: Sights::new(),
         awaiting: Default::default(),
         confirmed: Default::default(),
+        origin: format!("https://{server}"),
         domain: config.domain,
         timings: config.timings,
         sign_up: config.sign_up,

@@ -13,6 +13,8 @@ pub(crate) mod device_rights;
 pub(crate) mod devices;
 pub(crate) mod dns;
 pub(crate) mod former_names;
+pub(crate) mod identities;
+pub(crate) mod identity_providers;
 pub(crate) mod invitations;
 pub(crate) mod keys;
 pub(crate) mod login_requests;
@@ -433,6 +435,16 @@ const STEPS: &[(i64, &str, &str)] = &[
         240,
         "policies",
         include_str!("../migrations/0240_policies.sql"),
+    ),
+    (
+        250,
+        "identity providers",
+        include_str!("../migrations/0250_identity_providers.sql"),
+    ),
+    (
+        251,
+        "sign-ons",
+        include_str!("../migrations/0251_sign_ons.sql"),
     ),
     (
         260,

@@ -1,8 +1,9 @@
 //! Requests and responses of the controller's HTTP API, its paths, its error form and the join
 //! string. All bodies are JSON.
 //!
-//! The types of `devices`, `relays`, networks, `people`, `invitations`, sessions, `login_requests`, rights,
-//! certificates and `trust_rules` have a file each, and so have the `path`s and the `join_string`;
+//! The types of `devices`, `relays`, networks, `people`, `invitations`, sessions,
+//! `login_requests`, rights, certificates, `identity_providers` and `trust_rules` have a file
+//! each, and so have the `path`s and the `join_string`;
 //! all are named here.
 //!
 //! People authenticate by a session (`Authorization: Bearer ovs_…`), devices and relays by a
@@ -15,6 +16,7 @@ mod certificates;
 mod device_list;
 mod devices;
 pub mod dns;
+mod identity_providers;
 mod invitations;
 mod join_string;
 mod login_requests;
@@ -43,6 +45,10 @@ pub use devices::{
     Credential, DeviceReport, DeviceSummary, EPHEMERAL_MAX_SECS, EPHEMERAL_MIN_SECS, EnrolRequest,
     EnrolResponse, KEY_SOURCES_MAX, NamePolicy, TagRequest, TicketResponse,
 };
+pub use identity_providers::{
+    GROUPS_CLAIM, IdentityProviderRequest, IdentityProviderState, IdentityProviderSummary,
+    IdentityProviderTest, SingleSignOnRequest, SingleSignOnResponse,
+};
 pub use invitations::{
     INVITATION_LIFE_MAX_SECS, INVITATION_LIFE_SECS, INVITATION_PREFIX, InvitationAcceptRequest,
     InvitationInfo, InvitationLookRequest, InvitationRequest, InvitationResponse, InvitationState,
@@ -51,8 +57,8 @@ pub use invitations::{
 };
 pub use join_string::{JoinString, ParseJoinError};
 pub use login_requests::{
-    LOGIN_WORDS_MAX, LoginAsked, LoginBeginRequest, LoginBegun, LoginCode, LoginPolled, LoginSecret,
-    ParseCodeError, UserCode,
+    LOGIN_WORDS_MAX, LoginAsked, LoginBeginRequest, LoginBegun, LoginCode, LoginPolled,
+    LoginSecret, ParseCodeError, UserCode,
 };
 pub use networks::{
     ALL_NETWORKS, ApproveRequest, FORMER_NAME_MAX_SECS, FORMER_NAME_SECS, FormerName, JoinRequest,

@@ -91,6 +91,11 @@ mod operations;
 
 mod packaging;
 
+#[path = "../../controller/tests/api/provider.rs"]
+mod provider;
+
+mod sso;
+
 mod strangers;
 
 mod trouble;

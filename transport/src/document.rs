@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
@@ -32,8 +32,10 @@ pub struct Ask<'a> {
     pub server: &'a HostPort,
     /// Path and query.
     pub path: &'a str,
-    /// A secret that proves the right to it.
-    pub bearer: Option<&'a Secret>,
+    /// The header field `Authorization`, which proves the right to it.
+    pub authorization: Option<&'a Secret>,
+    /// A form that is posted (`application/x-www-form-urlencoded`); it may hold secrets.
+    pub form: Option<&'a Secret>,
     /// The most bytes that it may have.
     pub max: usize,
 }
@@ -53,6 +55,15 @@ pub enum DocumentError {
     /// The answer is not the document.
     #[error("it answers with status {0}")]
     Status(u16),
+    /// The server understands a posted form, and refuses what it asks for, by the code of an OAuth
+    /// error (RFC 6749, 5.2); empty if it gives none.
+    #[error("it refuses with status {status} {code:?}")]
+    Refused {
+        /// 400 or 401.
+        status: u16,
+        /// The code, such as `invalid_grant`.
+        code: String,
+    },
     /// The answer is longer than allowed.
     #[error("its answer has more than {} KiB", .0 / 1_024)]
     TooLarge(usize),
@@ -145,22 +156,34 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let mut request = Request::get(ask.path)
+    let method = match ask.form {
+        Some(_) => Method::POST,
+        None => Method::GET,
+    };
+    let mut request = Request::builder()
+        .method(method)
+        .uri(ask.path)
         .header(header::HOST, ask.server.to_string())
         .header(header::ACCEPT, "application/json")
         .header(
             header::USER_AGENT,
             concat!("overlan/", env!("CARGO_PKG_VERSION")),
         );
-    if let Some(bearer) = ask.bearer {
-        let authorization = Secret::new(&format!("Bearer {}", bearer.reveal()));
+    if let Some(authorization) = ask.authorization {
         request = request.header(header::AUTHORIZATION, authorization.reveal());
     }
-    let request = request.body(Empty::<Bytes>::new());
+    let body = match ask.form {
+        Some(form) => {
+            request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            Bytes::copy_from_slice(form.reveal().as_bytes())
+        }
+        None => Bytes::new(),
+    };
+    let request = request.body(Full::new(body));
     let request = request.map_err(|error| DocumentError::Broken(error.to_string()))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(broken)?;
-        read(response, ask.max).await
+        read(response, ask).await
     };
     while_open(answer, connection).await
 }
@@ -177,15 +200,40 @@ async fn while_open<T>(answer: impl Future<Output = T>, connection: impl Future)
     }
 }
 
-async fn read(response: Response<Incoming>, max: usize) -> Result<Bytes, DocumentError> {
+async fn read(response: Response<Incoming>, ask: &Ask<'_>) -> Result<Bytes, DocumentError> {
     let status = response.status();
     if status.is_redirection() {
         return Err(DocumentError::Redirect);
     }
+    let is_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+    if is_refusal && ask.form.is_some() {
+        let body = collect(response.into_body(), ask.max).await?;
+        return Err(DocumentError::Refused {
+            status: status.as_u16(),
+            code: oauth_code(&body),
+        });
+    }
     if !status.is_success() {
         return Err(DocumentError::Status(status.as_u16()));
     }
-    let body = Limited::new(response.into_body(), max).collect().await;
+    collect(response.into_body(), ask.max).await
+}
+
+/// Returns the code of an OAuth error, if the body has one of the usual form.
+fn oauth_code(body: &[u8]) -> String {
+    let body: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let code = body.as_ref().and_then(|body| body["error"].as_str());
+    let is_usual = |code: &&str| {
+        code.len() <= CODE_MAX
+            && code
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    code.filter(is_usual).unwrap_or_default().to_owned()
+}
+
+async fn collect(body: Incoming, max: usize) -> Result<Bytes, DocumentError> {
+    let body = Limited::new(body, max).collect().await;
     body.map(|body| body.to_bytes())
         .map_err(|error| match error.is::<LengthLimitError>() {
             true => DocumentError::TooLarge(max),
@@ -206,6 +254,9 @@ fn config(Roots(roots): Roots) -> Arc<ClientConfig> {
         .with_no_client_auth();
     Arc::new(config)
 }
+
+/// Longest code of an OAuth error, characters; the standard ones have 25 at most.
+const CODE_MAX: usize = 40;
 
 /// Most certificates by which a server is known: some roots at a change of the CA.
 const ROOTS_MAX: usize = 8;

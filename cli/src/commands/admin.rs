@@ -1,11 +1,12 @@
 //! `admin`: commands of a logged-in person for people, devices, networks, keys and relays. Decides
 //! how lists are shown; the controller decides what a person may do. What
-//! concerns people stands in `person`, `organisation` and `invitation`.
+//! concerns people stands in `person`, `organisation`, `invitation` and `identity_provider`.
 
 mod api_token;
 mod auth_key;
 mod device;
 mod dns;
+mod identity_provider;
 mod invitation;
 mod network;
 mod organisation;
@@ -41,6 +42,9 @@ pub(crate) enum AdminCommand {
     /// Invite people, list and revoke invitations
     #[command(subcommand, alias = "invitations")]
     Invitation(invitation::InvitationCommand),
+    /// Let people log in by an identity provider, show, test and remove it
+    #[command(subcommand, alias = "sso")]
+    IdentityProvider(identity_provider::IdentityProviderCommand),
     /// Show or rename the organisation
     #[command(subcommand)]
     Organisation(organisation::OrganisationCommand),
@@ -158,6 +162,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             list(&args, path::INVITATIONS, invitation::LIST, row).await
         }
         AdminCommand::Invitation(command) => invitation::run(command).await,
+        AdminCommand::IdentityProvider(command) => identity_provider::run(command).await,
         AdminCommand::Organisation(command) => organisation::run(command).await,
         AdminCommand::Device(command) => device::run(command).await,
         AdminCommand::Network(network::AdminNetworkCommand::List(args)) => {

@@ -1,7 +1,10 @@
 //! `login` and `logout`: a person's session, and the end of this device. Decides where credentials
-//! come from and what is forgotten in which order; `invitation` accepts one.
+//! come from and what is forgotten in which order; `invitation` accepts one, `sso` logs in by an
+//! identity provider, `request` waits for what is granted elsewhere.
 
 pub(crate) mod invitation;
+mod request;
+mod sso;
 
 use clap::Args;
 use overlan::program::enrol::{ForgetError, forget, is_gone};
@@ -42,6 +45,12 @@ pub(crate) struct LoginArgs {
     /// there, too (or use $OVERLAN_PASSWORD)
     #[arg(long)]
     password_stdin: bool,
+    /// Log in by the organisation's identity provider, in a browser
+    #[arg(long, conflicts_with_all = ["email", "password_stdin", "invitation", "invitation_file"])]
+    sso: bool,
+    /// Print the address for the browser, and start none
+    #[arg(long, requires = "sso")]
+    no_browser: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -51,6 +60,7 @@ Examples:
   overlan login --server 'https://controller.example:8443#sha256:…' --email you@example.com
   pass show overlan | overlan login --email you@example.com --password-stdin
   overlan login --organisation Acme        one of several that the account is in
+  overlan login --sso                      by the organisation's identity provider
   overlan login --invitation-file link.txt";
 
 /// `overlan login`.
@@ -70,6 +80,14 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         Some(join) => join,
         None => known_server(&state)?,
     };
+    if args.sso {
+        let login = sso::log_in(&state, &join, args.organisation, !args.no_browser).await?;
+        output::note(&format!(
+            "Logged in as {} ({}).",
+            login.email, login.organisation
+        ));
+        return Ok(());
+    }
     let who = Who {
         email: args.email,
         organisation: args.organisation,

@@ -59,7 +59,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// A route of devices or relays, whose bodies `docs/protocol.md` describes.
+    /// A route of devices or relays, whose bodies `docs/protocol.md` describes, or a page.
     pub(super) fn bare<H, T>(method: Method, path: &str, access: Access, handler: H) -> Self
     where
         H: Handler<T, Arc<Deployment>>,

@@ -70,8 +70,8 @@ fn document() -> Value {
 
 const INTRODUCTION: &str = "The API of people and their programs is below /api/v1. Requests and \
     answers are JSON; refusals are problem documents (RFC 9457). The routes below /v1 are those of \
-    devices and relays; docs/protocol.md describes their bodies. Each operation names the \
-    permission that it needs in x-overlan-access.";
+    devices and relays; docs/protocol.md describes their bodies. Those below /sso are pages. \
+    Each operation names the permission that it needs in x-overlan-access.";
 
 /// The makers of schemas: answers share theirs by name, and each body of a request has its own,
 /// because a field that an answer always has may be left out of a request.
@@ -107,8 +107,12 @@ fn operation(endpoint: &Endpoint, schemas: &mut Schemas) -> Value {
     });
     let Some(description) = &endpoint.description else {
         operation["parameters"] = parameters.into();
-        operation["tags"] = json!(["devices and relays"]);
-        operation["responses"] = json!({ "default": { "description": "See docs/protocol.md." } });
+        let (tag, about) = match endpoint.path.starts_with("/v1/") {
+            true => ("devices and relays", "See docs/protocol.md."),
+            false => ("browsers", "A page for a person."),
+        };
+        operation["tags"] = json!([tag]);
+        operation["responses"] = json!({ "default": { "description": about } });
         return operation;
     };
     let (module, verb) = handler_names(description.handler);

@@ -124,6 +124,10 @@ impl Refusal {
         format!("{}: {}", self.0.title, self.0.detail)
     }
 
+    pub(super) fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     pub(super) fn status(mut self, status: StatusCode) -> Self {
         self.0.status = status.as_u16();
         self
@@ -262,8 +266,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self.0).expect("a struct of plain fields serialises");
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = self.status_code();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         if let Some(secs) = self.0.retry_after_secs {

@@ -3,10 +3,10 @@
 
 use axum::http::Method;
 use overlan_protocol::api::Permission::{
-    AuthKeysRead, AuthKeysWrite, DevicesRead, DevicesWrite, DnsRead, DnsWrite, InvitationsRead,
-    InvitationsWrite, NetworksRead, NetworksWrite, OrganisationRead, OrganisationWrite, PeopleRead,
-    PeopleWrite, PolicyRead, PolicyWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite,
-    TrustRulesRead, TrustRulesWrite,
+    AuthKeysRead, AuthKeysWrite, DevicesRead, DevicesWrite, DnsRead, DnsWrite,
+    IdentityProviderRead, IdentityProviderWrite, InvitationsRead, InvitationsWrite, NetworksRead,
+    NetworksWrite, OrganisationRead, OrganisationWrite, PeopleRead, PeopleWrite, PolicyRead,
+    PolicyWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite, TrustRulesRead, TrustRulesWrite,
 };
 use overlan_protocol::api::path;
 
@@ -14,8 +14,9 @@ use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
 use super::endpoint::{Endpoint, below, delete, get, post};
 use super::{
     api_tokens, auth_keys, certificates, device, device_changes, device_networks, devices, dns,
-    enrol, invitations, login_requests, members, networks, openapi, organisations, people, policy, relay,
-    relay_tokens, relays, resets, routes, sessions, setup, signup, trust_rules,
+    enrol, identity_provider, invitations, login_requests, members, networks, openapi,
+    organisations, people, policy, relay, relay_tokens, relays, resets, routes, sessions, setup,
+    signup, sso, trust_rules,
 };
 
 /// Lists every route, those of people first.
@@ -46,6 +47,10 @@ fn own() -> Vec<Endpoint> {
         post(path::INVITATION_LOOK, Anybody, invitations::look),
         post(path::INVITATION_ACCEPT, Anybody, invitations::accept),
         post(path::SIGN_UP, Anybody, signup::sign_up),
+        post(path::LOGIN_SSO, Anybody, sso::begin),
+        Endpoint::bare(GET, path::SSO_START, Anybody, sso::start),
+        Endpoint::bare(GET, path::SSO_GO, Anybody, sso::go),
+        Endpoint::bare(GET, path::SSO_CALLBACK, Anybody, sso::callback),
         post(path::LOGIN_BEGIN, Anybody, login_requests::begin_by_code),
         post(path::LOGIN_POLL, Anybody, login_requests::poll),
         post(path::LOGIN_CANCEL, Anybody, login_requests::cancel),
@@ -59,6 +64,7 @@ fn own() -> Vec<Endpoint> {
 fn people() -> Vec<Endpoint> {
     let person = |rest: &str| format!("{}/{{id}}/{rest}", path::PEOPLE);
     let invitation = below(path::INVITATIONS, "{id}");
+    let provider = path::IDENTITY_PROVIDER;
     vec![
         get(path::PEOPLE, May(PeopleRead), people::list),
         post(person("role"), May(PeopleWrite), people::set_role),
@@ -85,6 +91,18 @@ fn people() -> Vec<Endpoint> {
             below(path::ORGANISATION, "leave"),
             OwnAccount,
             people::leave,
+        ),
+        get(provider, May(IdentityProviderRead), identity_provider::show),
+        post(provider, May(IdentityProviderWrite), identity_provider::set),
+        delete(
+            provider,
+            May(IdentityProviderWrite),
+            identity_provider::remove,
+        ),
+        post(
+            below(provider, "test"),
+            May(IdentityProviderRead),
+            identity_provider::test,
         ),
         get(path::INVITATIONS, May(InvitationsRead), invitations::list),
         post(path::INVITATIONS, May(InvitationsWrite), invitations::make),

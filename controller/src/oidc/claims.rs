@@ -46,6 +46,16 @@ impl Claims {
         }
     }
 
+    /// Returns the texts of a claim that is a list of them, or one; others count as none.
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        match self.0.get(name) {
+            Some(Value::Array(several)) => several.iter().filter_map(text).collect(),
+            Some(one) => text(one).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// Returns a claim that is a time. A value of another kind is refused: it must not count as
     /// absent, since an absent time limits nothing.
     pub(super) fn time(&self, claim: &'static str) -> Result<Option<UnixTime>, TokenRefusal> {

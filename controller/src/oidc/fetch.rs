@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use overlan_protocol::key::Secret;
 use overlan_transport::document::{Ask, DocumentError, Roots, RootsError, read_secure};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -36,9 +37,34 @@ pub(crate) enum FetchError {
     TimedOut { server: String },
 }
 
+impl FetchError {
+    /// Returns the code with which the server refused a form.
+    pub(super) fn refused(&self) -> Option<&str> {
+        if let Self::Document { error, .. } = self
+            && let DocumentError::Refused { code, .. } = error
+        {
+            return Some(code);
+        }
+        None
+    }
+}
+
 /// Checks the certificates of a CA, in PEM.
 pub(crate) fn check_ca(pem: &str) -> Result<(), RootsError> {
     Roots::from_pem(pem).map(|_| ())
+}
+
+/// The credential or the form that goes with a question.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum With<'a> {
+    Nothing,
+    /// The right to a document of one person.
+    Authorization(&'a Secret),
+    /// A form that is posted, and the right to do so unless that stands in it.
+    Form {
+        form: &'a Secret,
+        authorization: Option<&'a Secret>,
+    },
 }
 
 /// Reads the document at `url`. The server proves its name by a public CA, or by `ca` if there is
@@ -47,6 +73,16 @@ pub(super) async fn get(
     url: &IssuerUrl,
     ca: Option<&str>,
     allowed: &[IssuerAddresses],
+) -> Result<Bytes, FetchError> {
+    ask(url, ca, allowed, With::Nothing).await
+}
+
+/// The same for a question that holds more than its address.
+pub(super) async fn ask(
+    url: &IssuerUrl,
+    ca: Option<&str>,
+    allowed: &[IssuerAddresses],
+    with: With<'_>,
 ) -> Result<Bytes, FetchError> {
     let document = |error| FetchError::Document {
         url: url.text().to_owned(),
@@ -61,7 +97,15 @@ pub(super) async fn get(
         let ask = Ask {
             server: url.server(),
             path: url.path(),
-            bearer: None,
+            authorization: match with {
+                With::Nothing => None,
+                With::Authorization(right) => Some(right),
+                With::Form { authorization, .. } => authorization,
+            },
+            form: match with {
+                With::Form { form, .. } => Some(form),
+                With::Nothing | With::Authorization(_) => None,
+            },
             max: BODY_MAX,
         };
         let tcp = open(url, allowed).await?;

@@ -4,15 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::address::IssuerAddresses;
 use super::discovery::{DiscoveryError, IssuerUrl, keys_url};
-use super::fetch::{self, FetchError};
+use super::endpoints::Endpoints;
+use super::fetch::{self, FetchError, With};
 use super::keeping::{Keeping, Step};
 use super::keys::{KeySet, KeySetError};
+use super::provider::ProviderError;
 use crate::clock;
 
 /// The place from which the keys of an issuer come.
@@ -53,6 +57,8 @@ pub(crate) struct Issuers {
     allowed: Vec<IssuerAddresses>,
     known: Mutex<BTreeMap<Asked, Arc<Known>>>,
     flights: Semaphore,
+    endpoints: Mutex<BTreeMap<Asked, (Instant, Arc<Endpoints>)>>,
+    logins: Semaphore,
 }
 
 /// An issuer, and the CA by which its server is known.
@@ -75,7 +81,50 @@ impl Issuers {
             allowed,
             known: Mutex::default(),
             flights: Semaphore::new(FLIGHTS_MAX),
+            endpoints: Mutex::default(),
+            logins: Semaphore::new(LOGINS_MAX),
         }
+    }
+
+    /// Takes a place for a question that belongs to the login of a person.
+    pub(super) fn login(&self) -> Result<SemaphorePermit<'_>, IssuerError> {
+        self.logins.try_acquire().map_err(|_| IssuerError::Busy)
+    }
+
+    /// Returns how people log in by this issuer. It is asked again every [`ENDPOINTS_FRESH`].
+    pub(super) async fn endpoints(
+        &self,
+        issuer: &IssuerUrl,
+        ca: &Option<String>,
+    ) -> Result<Arc<Endpoints>, ProviderError> {
+        let asked = Asked {
+            issuer: issuer.clone(),
+            ca: ca.clone(),
+        };
+        let now = clock::now();
+        let is_fresh = |(at, _): &&(Instant, _)| now < *at + ENDPOINTS_FRESH;
+        let known = self.endpoints.lock().get(&asked).filter(is_fresh).cloned();
+        if let Some((_, endpoints)) = known {
+            return Ok(endpoints);
+        }
+        let document = fetch::get(&issuer.discovery(), ca.as_deref(), &self.allowed).await?;
+        let endpoints = Arc::new(Endpoints::parse(issuer, &document)?);
+        let mut known = self.endpoints.lock();
+        if known.len() >= ISSUERS_MAX {
+            known.clear();
+        }
+        known.insert(asked, (now, endpoints.clone()));
+        Ok(endpoints)
+    }
+
+    /// Asks a server of an issuer something that is not kept.
+    pub(super) async fn ask(
+        &self,
+        url: &IssuerUrl,
+        ca: Option<&str>,
+        with: With<'_>,
+    ) -> Result<Bytes, FetchError> {
+        fetch::ask(url, ca, &self.allowed, with).await
     }
 
     /// Returns the keys among which that called `kid` should be.
@@ -149,6 +198,12 @@ impl Issuers {
 
 /// Issuers that are asked at once: a slow one holds a place for some seconds.
 const FLIGHTS_MAX: usize = 16;
+
+/// Logins of people for which a provider is asked at once: they leave the places above to jobs.
+const LOGINS_MAX: usize = 16;
+
+/// The time for which the addresses of a provider are used without another look.
+const ENDPOINTS_FRESH: Duration = Duration::from_secs(600);
 
 /// Issuers whose keys are kept: some KiB each.
 const ISSUERS_MAX: usize = 256;

@@ -8,7 +8,7 @@ use overlan_protocol::netmap::Owner;
 
 use crate::netmaps::OrgId;
 use crate::store::policies::PolicyRow;
-use crate::store::{StoreError, Tx, members, policies};
+use crate::store::{StoreError, Tx, identities, members, policies};
 
 /// The document that counts in a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,11 +83,12 @@ pub(crate) async fn world_of(
 
 /// Returns the people of an organisation, as policy means them.
 pub(crate) async fn people_of(tx: &mut Tx, org: OrgId) -> Result<Vec<WorldPerson>, StoreError> {
+    let mut groups = identities::groups(tx, org).await?;
     let people = policies::people(tx, org).await?.into_iter();
-    let people = people.map(|(email, role)| WorldPerson {
+    let people = people.map(|(account, email, role)| WorldPerson {
         email: email.to_lowercase(),
         role,
-        groups: Vec::new(),
+        groups: groups.remove(&account).unwrap_or_default(),
     });
     Ok(people.collect())
 }

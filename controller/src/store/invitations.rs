@@ -92,6 +92,25 @@ pub(crate) async fn get(
     row.as_ref().map(invitation).transpose()
 }
 
+/// Returns the open invitations of an organisation for an email, the newest first.
+pub(crate) async fn open_for(
+    tx: &mut Tx,
+    org: OrgId,
+    email: &str,
+    now: UnixTime,
+) -> Result<Vec<Invitation>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT * FROM invitations WHERE org_id = ? AND email = ? AND accepted IS NULL
+             AND revoked IS NULL AND expires > ? ORDER BY created DESC, id",
+    )
+    .bind(org.0)
+    .bind(email)
+    .bind(seconds(now))
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter().map(invitation).collect()
+}
+
 /// Uses an invitation up if it is open, and says whether it was.
 pub(crate) async fn accept(tx: &mut Tx, id: &str, now: UnixTime) -> Result<bool, StoreError> {
     let done = sqlx::query(

@@ -143,15 +143,22 @@ pub(crate) async fn with_ends(tx: &mut Tx) -> Result<Vec<(OrgId, NetworkId)>, St
     rows.iter().map(network).collect()
 }
 
-/// Returns the people of an organisation, by email.
-pub(crate) async fn people(tx: &mut Tx, org: OrgId) -> Result<Vec<(String, Role)>, StoreError> {
-    let statement = "SELECT a.email, p.role FROM people p JOIN accounts a ON a.id = p.account_id
+/// Returns the people of an organisation: account, email and role.
+pub(crate) async fn people(
+    tx: &mut Tx,
+    org: OrgId,
+) -> Result<Vec<(i64, String, Role)>, StoreError> {
+    let statement =
+        "SELECT p.account_id, a.email, p.role FROM people p JOIN accounts a ON a.id = p.account_id
              WHERE p.org_id = ?";
     let rows = sqlx::query(statement)
         .bind(org.0)
         .fetch_all(&mut **tx)
         .await?;
-    let person = |row: &SqliteRow| Ok((row.try_get("email")?, parsed(row, "role")?));
+    let person = |row: &SqliteRow| {
+        let (account, email) = (row.try_get("account_id")?, row.try_get("email")?);
+        Ok((account, email, parsed(row, "role")?))
+    };
     rows.iter().map(person).collect()
 }
 

@@ -63,6 +63,7 @@ pub(crate) fn fast() -> Timings {
         poll_every: Duration::from_millis(500),
         stranger_within: Duration::from_secs(10),
         arrive_within: Duration::from_millis(500),
+        groups_every: Duration::from_millis(300),
     }
 }
 
@@ -131,6 +132,8 @@ impl Lab {
         config.devices_per_organisation = self.devices_max;
         config.metrics = Some(([127, 0, 0, 1], 0).into());
         config.sign_up = self.sign_up;
+        // Identity providers of tests are on this machine.
+        config.issuer_addresses = vec!["127.0.0.1=127.0.0.1".parse().unwrap()];
         config
     }
 

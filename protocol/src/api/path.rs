@@ -70,6 +70,18 @@ pub const AUTH_KEYS: &str = "/api/v1/auth-keys";
 pub const TRUST_RULES: &str = "/api/v1/trust-rules";
 /// POST [`super::TokenTestRequest`] → [`super::TokenTestResponse`]. Session.
 pub const TRUST_RULES_TEST: &str = "/api/v1/trust-rules-test";
+/// GET: [`super::IdentityProviderState`]; POST [`super::IdentityProviderRequest`] →
+/// [`super::IdentityProviderState`]; DELETE: removes it. POST `/test` `{}` →
+/// [`super::IdentityProviderTest`]. Session.
+pub const IDENTITY_PROVIDER: &str = "/api/v1/identity-provider";
+/// POST [`super::SingleSignOnRequest`] → [`super::SingleSignOnResponse`]. No authentication.
+pub const LOGIN_SSO: &str = "/api/v1/login/sso";
+/// GET `?ticket=…`: the page that a person opens to log in by an identity provider.
+pub const SSO_START: &str = "/sso/start";
+/// GET: sends the browser of that page on to the provider.
+pub const SSO_GO: &str = "/sso/go";
+/// GET: the address to which the provider sends the browser back.
+pub const SSO_CALLBACK: &str = "/sso/callback";
 /// POST [`super::RelayTokenRequest`] → [`super::RelayTokenResponse`]; GET: list of
 /// [`super::RelayTokenSummary`]; DELETE `/{id}`: revokes. Session.
 pub const RELAY_TOKENS: &str = "/api/v1/relay-tokens";

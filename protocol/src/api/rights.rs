@@ -81,11 +81,13 @@ pub enum Permission {
     PolicyWrite,
     TrustRulesRead,
     TrustRulesWrite,
+    IdentityProviderRead,
+    IdentityProviderWrite,
 }
 
 impl Permission {
     /// Every one there is.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::NetworksRead,
         Self::NetworksWrite,
         Self::DevicesRead,
@@ -108,6 +110,8 @@ impl Permission {
         Self::PolicyWrite,
         Self::TrustRulesRead,
         Self::TrustRulesWrite,
+        Self::IdentityProviderRead,
+        Self::IdentityProviderWrite,
     ];
 
     /// Returns its name: the resource, a colon and the verb.
@@ -135,6 +139,8 @@ impl Permission {
             Self::PolicyWrite => "policy:write",
             Self::TrustRulesRead => "trust-rules:read",
             Self::TrustRulesWrite => "trust-rules:write",
+            Self::IdentityProviderRead => "identity-provider:read",
+            Self::IdentityProviderWrite => "identity-provider:write",
         }
     }
 

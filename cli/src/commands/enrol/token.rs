@@ -139,7 +139,8 @@ fn checked(token: Secret, place: &str) -> Result<Secret, Failure> {
 /// Asks GitHub for a token to `audience`.
 async fn request(audience: &str) -> Result<Secret, Failure> {
     let url = text(REQUEST_URL).unwrap_or_default();
-    let bearer = Secret::new(&text(REQUEST_TOKEN).unwrap_or_default());
+    let bearer = text(REQUEST_TOKEN).unwrap_or_default();
+    let bearer = Secret::new(&format!("Bearer {}", &*bearer));
     let failed = |what: &dyn std::fmt::Display| {
         let text = format!("GitHub gave no token for this job: {what}");
         Failure::new(Code::NeedsLogin, text).next(
@@ -163,7 +164,8 @@ async fn request(audience: &str) -> Result<Secret, Failure> {
     let ask = Ask {
         server: &server,
         path: uri.path_and_query().map_or("/", |path| path.as_str()),
-        bearer: Some(&bearer),
+        authorization: Some(&bearer),
+        form: None,
         max: ANSWER_MAX,
     };
     let asked = async {
