@@ -209,7 +209,7 @@ async fn logged_in(
     deployment: &Deployment,
     sign_on: &SignOn,
     returned: &Returned,
-    (nonce, verifier): (&str, &str),
+    (nonce, verifier): (&str, &Secret),
 ) -> Result<String, Refusal> {
     let mut tx = deployment.store.read().await?;
     let provider = provider_of(&mut tx, sign_on.org).await?;

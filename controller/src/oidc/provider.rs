@@ -91,7 +91,7 @@ struct Tokens {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Code<'a> {
     pub(crate) code: &'a str,
-    pub(crate) verifier: &'a str,
+    pub(crate) verifier: &'a Secret,
     pub(crate) nonce: &'a str,
     pub(crate) redirect_uri: &'a str,
 }
@@ -129,7 +129,7 @@ impl Client {
             ("grant_type", "authorization_code"),
             ("code", code.code),
             ("redirect_uri", code.redirect_uri),
-            ("code_verifier", code.verifier),
+            ("code_verifier", code.verifier.reveal()),
         ];
         let endpoints = self.endpoints(issuers).await?;
         let tokens = self.tokens(issuers, &endpoints, &fields).await?;

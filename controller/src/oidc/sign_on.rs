@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use aws_lc_rs::digest;
 use data_encoding::BASE64URL_NOPAD;
-use overlan_protocol::key::{KEY_LEN, random_bytes};
+use overlan_protocol::key::{KEY_LEN, Secret, random_bytes};
 
 use super::claims::Claims;
 use super::endpoints::Endpoints;
@@ -21,7 +21,7 @@ pub(crate) struct Ties {
     /// Ties the ID token to this login.
     pub(crate) nonce: String,
     /// Ties the code to this controller: its digest goes with the browser, itself with the code.
-    pub(crate) verifier: String,
+    pub(crate) verifier: Secret,
 }
 
 impl Ties {
@@ -31,12 +31,12 @@ impl Ties {
         Self {
             state: random(),
             nonce: random(),
-            verifier: random(),
+            verifier: Secret::new(&random()),
         }
     }
 
     fn challenge(&self) -> String {
-        let digest = digest::digest(&digest::SHA256, self.verifier.as_bytes());
+        let digest = digest::digest(&digest::SHA256, self.verifier.reveal().as_bytes());
         BASE64URL_NOPAD.encode(digest.as_ref())
     }
 }

@@ -1,6 +1,7 @@
 //! Identity providers of organisations, and the logins by them that are under way.
 
 use overlan_protocol::UnixTime;
+use overlan_protocol::key::Secret;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -118,7 +119,7 @@ pub(crate) struct Away {
     /// The SHA-256 of the state.
     pub(crate) state: Digest,
     pub(crate) nonce: String,
-    pub(crate) verifier: String,
+    pub(crate) verifier: Secret,
 }
 
 /// Writes a login that begins; `ticket` is the SHA-256 of the secret in its address.
@@ -167,7 +168,7 @@ pub(crate) async fn send_away(tx: &mut Tx, ticket: &Digest, away: &Away) -> Resu
     .bind(&away.browser[..])
     .bind(&away.state[..])
     .bind(&away.nonce)
-    .bind(&away.verifier)
+    .bind(away.verifier.reveal())
     .bind(&ticket[..])
     .execute(&mut **tx)
     .await?;
@@ -180,7 +181,7 @@ pub(crate) async fn come_back(
     state: &Digest,
     browser: &Digest,
     now: UnixTime,
-) -> Result<Option<(SignOn, String, String)>, StoreError> {
+) -> Result<Option<(SignOn, String, Secret)>, StoreError> {
     let row = sqlx::query(
         "DELETE FROM sign_ons WHERE state = ? AND browser = ? AND expires > ? RETURNING *",
     )
@@ -190,8 +191,9 @@ pub(crate) async fn come_back(
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|row| {
-        let (nonce, verifier) = (row.try_get("nonce")?, row.try_get("verifier")?);
-        Ok((sign_on(&row)?, nonce, verifier))
+        let (nonce, verifier): (String, String) =
+            (row.try_get("nonce")?, row.try_get("verifier")?);
+        Ok((sign_on(&row)?, nonce, Secret::new(&verifier)))
     })
     .transpose()
 }

@@ -125,7 +125,7 @@ fn the_address_says_everything_and_the_verifier_stays_here() {
     let ties = Ties {
         state: "s".to_owned(),
         nonce: "n".to_owned(),
-        verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned(),
+        verifier: Secret::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
     };
     let redirect = "https://controller.example:8443/sso/callback";
     assert_eq!(
