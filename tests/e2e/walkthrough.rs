@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::namespace::is_inside;
 use crate::oidc::issuer::{Issuer, now};
 use crate::process::{LONGEST, Outcome, command, installed, path, run_within};
+use crate::provider::{Provider, SECRET};
 
 #[test]
 fn the_lines_of_the_readme_make_a_network_use_it_and_end_it() {
@@ -73,17 +74,20 @@ fn a_team_is_invited_gets_a_policy_and_says_goodbye() {
     let steps = blocks(include_str!("../../docs/team.md"));
     assert_eq!(
         steps.len(),
-        6,
-        "invite, accept, networks, policy, job, leave"
+        7,
+        "invite, accept, single sign-on, networks, policy, job, leave"
     );
-    let mut all = vec![setup.as_str(), SITE_LISTENS];
+    let mut all = vec![setup.as_str(), SITE_LISTENS, BROWSER];
     all.extend(steps.iter().map(String::as_str));
     all.push("overlan down --state-dir web");
+    let provider = Provider::start();
     // The page's provider of jobs is one of the test's own.
     let issuer = Issuer::start();
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("issuer.pem");
     fs::write(&ca, &issuer.ca).unwrap();
+    let provider_ca = folder.path().join("provider.pem");
+    fs::write(&provider_ca, &provider.ca).unwrap();
     let (door, secret) = issuer.door_for(&json!({
         "jti": "one job", "sub": "repo:acme/web:ref:refs/heads/main", "repository_id": "74",
         "ref": "refs/heads/main", "nbf": now() - 5, "iat": now(), "exp": now() + 600,
@@ -93,6 +97,9 @@ fn a_team_is_invited_gets_a_policy_and_says_goodbye() {
         &[
             ("ISSUER", issuer.url.as_str()),
             ("ISSUER_CA", ca.to_str().unwrap()),
+            ("PROVIDER", provider.url.as_str()),
+            ("PROVIDER_CA", provider_ca.to_str().unwrap()),
+            ("CLIENT_SECRET", SECRET),
             ("ACTIONS_ID_TOKEN_REQUEST_URL", door.as_str()),
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", secret),
             ("OVERLAN_CONTROLLER_ISSUER_ADDRESSES", "127.0.0.1=127.0.0.1"),
@@ -103,6 +110,7 @@ fn a_team_is_invited_gets_a_policy_and_says_goodbye() {
         "Ben's connection ended with exit code",
         "no rule of the network's policy allows it",
         "ben@example.com",
+        "ana@example.org",
     ] {
         assert!(walked.stdout.contains(text), "{text}: {walked:#?}");
     }
@@ -165,6 +173,18 @@ fn walk_with(blocks: &[&str], variables: &[(&str, &str)]) -> Outcome {
 
 /// A person pastes the next block later than the site of README begins to listen.
 const SITE_LISTENS: &str = "until curl -so /dev/null 127.0.0.1:8000; do sleep 0.1; done";
+
+/// The browser of the page: it follows the one link of what it opens, and all redirects.
+const BROWSER: &str = r#"mkdir browser
+cat > browser/xdg-open <<'END'
+#!/bin/sh
+jar=$(mktemp)
+page=$(curl -sk -H 'accept: text/html' --cookie-jar "$jar" "$1")
+link=$(printf %s "$page" | sed 's/.*href="\([^"]*\)".*/\1/; s/&amp;/\&/g')
+curl -skL -H 'accept: text/html' --cookie "$jar" "$(printf %s "$1" | cut -d/ -f1-3)$link"
+END
+chmod +x browser/xdg-open
+PATH=$PWD/browser:$PATH"#;
 
 /// Time for all lines of a page: about ten seconds with nothing beside it.
 const WITHIN: Duration = Duration::from_secs(2 * LONGEST.as_secs());
