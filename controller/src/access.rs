@@ -91,9 +91,9 @@ const OWNERS_ALONE: [Permission; 2] = [
     Permission::IdentityProviderWrite,
 ];
 
-/// Permissions that members have. They see what they can join; who else is there their devices
-/// learn, as far as a policy lets them.
-const MEMBERS: [Permission; 1] = [Permission::NetworksRead];
+/// Permissions that members have. They see what they can join and whose it is; who else is there
+/// their devices learn, as far as a policy lets them.
+const MEMBERS: [Permission; 2] = [Permission::NetworksRead, Permission::OrganisationRead];
 
 #[cfg(test)]
 mod tests {
@@ -112,7 +112,7 @@ mod tests {
             ("dns", "rw", "rw", "r", ""),
             ("people", "rw", "rw", "r", ""),
             ("invitations", "rw", "rw", "r", ""),
-            ("organisation", "rw", "r", "r", ""),
+            ("organisation", "rw", "r", "r", "r"),
             ("policy", "rw", "rw", "r", ""),
             ("trust-rules", "rw", "rw", "r", ""),
             ("identity-provider", "rw", "r", "r", ""),

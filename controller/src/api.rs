@@ -2,8 +2,8 @@
 //! axum.
 //!
 //! The people of an organisation have `people`, `organisations`, `invitations`, `resets` (of
-//! passwords), `signup`, `login_requests` (granted elsewhere), `identity_provider`, and `sso` for
-//! logins by one.
+//! passwords), `signup`, `closing` (of an organisation), `login_requests` (granted elsewhere),
+//! `identity_provider`, and `sso` for logins by one; the deployment has `keys`.
 
 mod api_tokens;
 mod arrival;
@@ -13,6 +13,7 @@ mod caller;
 mod certificates;
 mod changed;
 mod channel;
+mod closing;
 mod describe;
 mod device;
 mod device_changes;
@@ -27,6 +28,7 @@ mod feed;
 mod idempotency;
 mod identity_provider;
 mod invitations;
+mod keys;
 mod login_requests;
 mod members;
 mod networks;

@@ -135,7 +135,16 @@ pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
             open.sync_all()?;
             open.metadata().map(|found| found.len())
         };
-        sync().map_err(|error| failed(&file, error))
+        let bytes = sync().map_err(|error| failed(&file, error))?;
+        // The keys were read before the database, which must not know newer ones.
+        let is_kept = |kept: &Carried| {
+            let present = fs::read(data_dir.join(&kept.name));
+            present.is_ok_and(|present| present == kept.content)
+        };
+        match carried.iter().all(is_kept) {
+            true => Ok(bytes),
+            false => Err(failed(&file, io::Error::other(ROTATED_MEANWHILE))),
+        }
     };
     match written.await {
         Ok(bytes) => Ok(Backup { file, bytes }),
@@ -145,6 +154,9 @@ pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
         }
     }
 }
+
+const ROTATED_MEANWHILE: &str =
+    "a key was rotated meanwhile, and nothing was written; make the backup again";
 
 /// Restores the backup `file` into `data_dir`, which must be new or empty. Addresses that were
 /// given out after the backup are not given out again while tickets for them live.
@@ -277,8 +289,7 @@ pub fn rotate_ticket_key(data_dir: &Path) -> Result<(), BackupError> {
     })?;
     if lock.try_lock().is_err() {
         return Err(unfit(
-            "a controller uses it; stop it, rotate the key, and start it again: connections stay \
-             up meanwhile"
+            "a controller uses it; `overlan admin key rotate ticket` rotates the key while it runs"
                 .to_owned(),
         ));
     }

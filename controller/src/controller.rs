@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use overlan_protocol::ALPN_CONTROLLER;
-use overlan_protocol::api::JoinString;
+use overlan_protocol::HostPort;
+use overlan_protocol::api::{FormerCas, JoinString};
 use overlan_protocol::key::Secret;
-use overlan_transport::tls;
 use rustix::process::{Resource, getrlimit};
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,9 +26,8 @@ use crate::{api, housekeeping, identities, operator, reach, server};
 pub struct Controller {
     deployment: Arc<Deployment>,
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
     local: SocketAddr,
-    join: JoinString,
+    server: HostPort,
     setup_token: Option<Secret>,
     seats: Arc<Seats>,
     counts: Arc<Counts>,
@@ -53,24 +50,14 @@ impl Controller {
         let names = reach::certificate_names(server.host(), local.ip(), &config.names);
         let Opened {
             deployment,
-            identity,
             setup_token,
         } = start::open(config, &names, &server).await?;
-        let join = JoinString {
-            server,
-            ca: Some(identity.ca),
-        };
-        let tls = tls::server_config(identity.chain, identity.key, ALPN_CONTROLLER);
-        let tls = tls.map_err(|error| StartError::Keys {
-            reason: error.to_string(),
-        })?;
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Ok(Self {
             deployment,
             listener,
-            tls,
             local,
-            join,
+            server,
             setup_token,
             seats: Seats::new(ConnectionBudget::of_files(files)),
             counts: Arc::default(),
@@ -92,7 +79,11 @@ impl Controller {
     /// Returns the join string, by which devices, relays and people reach the controller and
     /// recognise it.
     pub fn join(&self) -> JoinString {
-        self.join.clone()
+        JoinString {
+            server: self.server.clone(),
+            ca: Some(self.deployment.keys.server().identity.ca),
+            former: FormerCas::default(),
+        }
     }
 
     /// Returns the secret that authorises setup; another one at every start, `None` once setup was
@@ -141,7 +132,7 @@ impl Controller {
         }
         let api = api::Api::new(deployment.clone());
         let answers = server::Answers {
-            tls: self.tls,
+            deployment: deployment.clone(),
             api,
             seats: self.seats,
             counts: self.counts,

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::Timings;
 use crate::enrol::DeviceLimits;
 use crate::heartbeat::Heartbeats;
+use crate::keys::Keys;
 use crate::lineage::Runs;
 use crate::login_requests::Polls;
 use crate::netmaps::OrgId;
@@ -29,14 +30,13 @@ use crate::repeats::Repeats;
 use crate::report::Reports;
 use crate::sealing::Sealer;
 use crate::store::{Store, StoreError, Tx, relays, runs};
-use crate::tickets::TicketSigner;
 
 /// One deployment, as its running controller holds it.
 #[derive(Debug)]
 pub(crate) struct Deployment {
     pub(crate) store: Store,
     pub(crate) changelog: ChangeLog,
-    pub(crate) signer: TicketSigner,
+    pub(crate) keys: Keys,
     /// Seals secrets in the database.
     pub(crate) sealer: Sealer,
     pub(crate) names_ca: NamesCa,

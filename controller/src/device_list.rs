@@ -117,6 +117,7 @@ mod tests {
             created: UnixTime::from_secs(u64::from(id)),
             version: "0.2.0".to_owned(),
             round_trip_ms: None,
+            applied: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{HOLDERS_MAX, RelayOrders};
-use overlan_protocol::key::{IdentityKey, RelayId};
+use overlan_protocol::key::{Fingerprint, IdentityKey, RelayId};
 use overlan_protocol::ticket::{CLOCK_SKEW_SECS, KeyId, TICKET_LIFE_SECS};
 use parking_lot::Mutex;
 
@@ -90,8 +90,9 @@ pub(crate) async fn orders(
             None => Vec::new(),
             Some(at) => runs::holders(tx, org, at, HOLDERS_MAX).await?,
         },
-        ticket_keys: deployment.signer.keys(now),
+        ticket_keys: deployment.keys.signer().keys(now),
         revoked: relays::revoked(tx, org, now - live).await?,
+        cas: deployment.keys.server().identity.cas(),
     })
 }
 
@@ -108,6 +109,26 @@ pub(crate) async fn announce_keys(
     }
     Ok(())
 }
+
+/// Notes the CA that devices pin, and renews the orders if it is a new one.
+pub(crate) async fn announce_ca(tx: &mut Tx, ca: Fingerprint) -> Result<(), StoreError> {
+    if announced_ca(tx).await? != Some(ca) {
+        put_setting(tx, CA, &ca.0).await?;
+        relays::bump_orders(tx).await?;
+    }
+    Ok(())
+}
+
+/// Returns the CA that devices pin, once there is one.
+pub(crate) async fn announced_ca(tx: &mut Tx) -> Result<Option<Fingerprint>, StoreError> {
+    let known = setting(tx, CA).await?;
+    Ok(known
+        .and_then(|known| known.try_into().ok())
+        .map(Fingerprint))
+}
+
+/// Setting that holds the SHA-256 of the CA's certificate.
+const CA: &str = "ca";
 
 /// Says whether no key has the id of another one that relays know.
 pub(crate) async fn announced_keys_fit(

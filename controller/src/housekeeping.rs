@@ -95,6 +95,7 @@ pub(crate) async fn keep_house(deployment: Arc<Deployment>) {
             report("remove ephemeral devices", sweep(&deployment).await);
             report("end old names", end_former_names(&deployment).await);
             report("expire devices", expire_devices(&deployment).await);
+            end_previous_ca(&deployment).await;
             let next = next_end(&deployment).await;
             let most = (deployment.timings.ephemeral_after / 4).clamp(SWEEP_MIN, SWEEP_MAX);
             sweep_at = now + next.map_or(most, |next| next.clamp(SWEEP_MIN, most));
@@ -290,6 +291,20 @@ async fn expire_devices(deployment: &Deployment) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Takes the CA before the present one out of the chain when its time has come.
+async fn end_previous_ca(deployment: &Arc<Deployment>) {
+    let ending = deployment.clone();
+    let ended = tokio::task::spawn_blocking(move || ending.keys.end_previous_ca(clock::wall()));
+    match ended.await {
+        Ok(Ok(true)) => {
+            tracing::info!("the CA before the last rotation ended");
+            deployment.keys.announce();
+        }
+        Ok(Ok(false)) | Err(_) => {}
+        Ok(Err(error)) => tracing::error!(%error, "cannot end the CA before the last rotation"),
+    }
+}
+
 async fn end_former_names(deployment: &Deployment) -> Result<(), StoreError> {
     let now = clock::wall();
     let mut tx = deployment.store.read().await?;
@@ -309,7 +324,8 @@ async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
     let mut tx = deployment.store.write().await?;
     changes::prune(&mut tx, CHANGES_KEPT).await?;
     // The key before a rotation ends at some time.
-    fleet::announce_keys(&mut tx, &deployment.signer, now).await?;
+    fleet::announce_keys(&mut tx, &deployment.keys.signer(), now).await?;
+    fleet::announce_ca(&mut tx, deployment.keys.server().identity.ca).await?;
     sessions::prune(&mut tx, now, SESSION_IDLE).await?;
     api_tokens::prune(&mut tx, now, API_TOKEN_KEPT).await?;
     keys::prune(&mut tx, now - KEYS_KEPT).await?;

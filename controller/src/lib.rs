@@ -48,6 +48,7 @@ mod heartbeat;
 mod housekeeping;
 mod identities;
 mod key_file;
+mod keys;
 mod limits;
 mod lineage;
 mod login_requests;

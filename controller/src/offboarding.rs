@@ -24,6 +24,14 @@ pub(crate) enum Devices {
     HandTo(i64),
 }
 
+/// A person who was taken out.
+#[derive(Debug)]
+pub(crate) struct Offboarded {
+    pub(crate) answer: PersonRemoved,
+    /// The devices that were removed.
+    pub(crate) devices: BTreeSet<DeviceId>,
+}
+
 /// Ends the place of a person in an organisation, and everything that the person could come back
 /// by. The answer names what stays.
 pub(crate) async fn remove_person(
@@ -32,7 +40,7 @@ pub(crate) async fn remove_person(
     person: &Colleague,
     fate: Devices,
     now: UnixTime,
-) -> Result<PersonRemoved, StoreError> {
+) -> Result<Offboarded, StoreError> {
     let account = person.account;
     let own = people::devices(tx, org, account).await?;
     let own = loaded(tx, own).await?;
@@ -51,7 +59,9 @@ pub(crate) async fn remove_person(
         devices_by_keys: by_keys.iter().map(Device::called).collect(),
         still_connected: Vec::new(),
         account_deleted: false,
+        applied: None,
     };
+    let mut gone = BTreeSet::new();
     let mut connected: BTreeSet<String> = online(&by_keys);
     match fate {
         Devices::Keep => {
@@ -62,6 +72,7 @@ pub(crate) async fn remove_person(
             for device in &own {
                 roster::remove_device(tx, device, now).await?;
                 removed.devices_removed.push(device.called());
+                gone.insert(device.id);
             }
         }
         Devices::HandTo(heir) => {
@@ -76,7 +87,10 @@ pub(crate) async fn remove_person(
     people::delete(tx, org, account).await?;
     changes::append(tx, org, None, &Fact::Policy, now).await?;
     removed.account_deleted = people::forget_account(tx, account).await?;
-    Ok(removed)
+    Ok(Offboarded {
+        answer: removed,
+        devices: gone,
+    })
 }
 
 /// Gives a device to another person, and tells the members of its networks.

@@ -37,7 +37,7 @@ pub(crate) fn public_address(
         format!("https://{text}:{port}")
     };
     let join: JoinString = whole.parse().map_err(|_| bad())?;
-    let JoinString { server, ca } = join;
+    let JoinString { server, ca, .. } = join;
     let plain = server.address().is_some() || name::is_domain(server.host());
     if plain && ca.is_none() {
         Ok(server)

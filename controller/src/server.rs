@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::api::{Api, Channel, Response};
+use crate::deployment::Deployment;
 use crate::limits::NoRoom;
 use crate::metrics::Counts;
 use crate::seats::{Seat, Seats};
@@ -32,12 +33,18 @@ use crate::seats::{Seat, Seats};
 /// Everything by which the connections of one listener are answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Answers {
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) deployment: Arc<Deployment>,
     pub(crate) api: Api,
     pub(crate) seats: Arc<Seats>,
     pub(crate) counts: Arc<Counts>,
     /// The time within which a connection must prove who holds it.
     pub(crate) stranger_within: Duration,
+}
+
+impl Answers {
+    fn tls(&self) -> Arc<ServerConfig> {
+        self.deployment.keys.server().tls.clone()
+    }
 }
 
 /// Accepts connections until `stop`, then ends them: idle ones at once, others after their answer,
@@ -78,10 +85,11 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
                 let Ok(permit) = refusals.clone().try_acquire_owned() else {
                     continue;
                 };
+                let refused = refuse(tcp, answers.tls().into(), refusal);
                 tasks.spawn(async move {
                     tokio::select! {
                         () = abort.cancelled() => {}
-                        _ = timeout(REFUSED_WITHIN, refuse(tcp, answers.tls.into(), refusal)) => {}
+                        _ = timeout(REFUSED_WITHIN, refused) => {}
                     }
                     drop(permit);
                 })
@@ -133,7 +141,7 @@ async fn handle(accepted: Accepted, answers: Answers) {
         return;
     }
     let accepted_at = Instant::now();
-    let handshake = handshake(tcp, &answers.tls, &seat);
+    let handshake = handshake(tcp, answers.tls(), &seat);
     let Some(stream) = handshake.await else {
         return;
     };
@@ -182,10 +190,10 @@ async fn handle(accepted: Accepted, answers: Answers) {
 /// Does the TLS handshake, as long as nobody else needs the place.
 async fn handshake(
     tcp: TcpStream,
-    tls: &Arc<ServerConfig>,
+    tls: Arc<ServerConfig>,
     seat: &Seat,
 ) -> Option<TlsStream<TcpStream>> {
-    let accept = TlsAcceptor::from(tls.clone()).accept(tcp);
+    let accept = TlsAcceptor::from(tls).accept(tcp);
     let accepted = tokio::select! {
         () = seat.evicted() => {
             tracing::debug!("a stranger made room for another");

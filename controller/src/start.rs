@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::password::Hasher;
 use crate::ca::names::NamesCa;
-use crate::ca::{self, ServerIdentity};
 use crate::changelog::{self, ChangeLog};
 use crate::config::Config;
 use crate::data_dir::{self, DirError};
@@ -24,6 +23,7 @@ use crate::deployment::Deployment;
 use crate::enrol::DeviceLimits;
 use crate::heartbeat::Heartbeats;
 use crate::key_file::FileError;
+use crate::keys::{Keys, KeysError};
 use crate::oidc::Issuers;
 use crate::policy::Sights;
 use crate::presence::Presence;
@@ -139,11 +139,21 @@ impl From<FileError> for StartError {
     }
 }
 
+impl From<KeysError> for StartError {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::File(error) => error.into(),
+            other @ (KeysError::Tls(_) | KeysError::Ticket(_) | KeysError::Ca(_)) => Self::Keys {
+                reason: other.to_string(),
+            },
+        }
+    }
+}
+
 /// An open deployment, whose tasks do not run yet.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) deployment: Arc<Deployment>,
-    pub(crate) identity: ServerIdentity,
     /// Authorises setup, which was not done yet.
     pub(crate) setup_token: Option<Secret>,
 }
@@ -228,22 +238,21 @@ pub(crate) async fn open(
     })?;
     let store = Store::open(&file).await.map_err(database)?;
     let known = known_ca(&store).await.map_err(database)?;
-    let identity = ca::load_or_make(dir, names, now, known)?;
+    let keys = Keys::load_or_make(dir.clone(), names.to_vec(), now, known)?;
     let names_ca = NamesCa::load_or_make(dir, &config.domain, now)?;
-    let signer = TicketSigner::load_or_make(dir)?;
-    check_ticket_keys(&store, &signer, &dir.join(tickets::FILE))
+    check_ticket_keys(&store, &keys.signer(), &dir.join(tickets::FILE))
         .await
         .map_err(database)??;
     let sealer = Sealer::load_or_make(dir)?;
     let hasher = hasher()?;
-    let begun = begin(&store, &config, &signer, identity.ca, now).await;
+    let begun = begin(&store, &config, &keys, now).await;
     let begun = begun.map_err(database)?;
     let deployment = Arc::new(Deployment {
         store,
         changelog: begun.changelog,
         presence: begun.presence.into(),
         heartbeats: begun.heartbeats.into(),
-        signer,
+        keys,
         sealer,
         names_ca,
         hasher,
@@ -273,7 +282,6 @@ pub(crate) async fn open(
     });
     Ok(Opened {
         deployment,
-        identity,
         setup_token: begun.setup_token,
     })
 }
@@ -325,10 +333,7 @@ async fn check_database(dir: &Path, file: &Path) -> Result<(), StartError> {
 /// Returns the CA that this deployment's devices pin, once there is one.
 async fn known_ca(store: &Store) -> Result<Option<Fingerprint>, StoreError> {
     let mut tx = store.read().await?;
-    let known = store::setting(&mut tx, CA).await?;
-    Ok(known
-        .and_then(|known| known.try_into().ok())
-        .map(Fingerprint))
+    fleet::announced_ca(&mut tx).await
 }
 
 /// Checks that no key has the id of another one that relays know, which would be a damaged one.
@@ -351,22 +356,21 @@ async fn check_ticket_keys(
 async fn begin(
     store: &Store,
     config: &Config,
-    signer: &TicketSigner,
-    ca: Fingerprint,
+    keys: &Keys,
     unix_now: UnixTime,
 ) -> Result<Begun, StoreError> {
     let timings = &config.timings;
     let now = clock::now();
     let mut tx = store.write().await?;
     let runs = runs::begin(&mut tx, unix_now, lineage::RUNS_MAX).await?;
-    store::put_setting(&mut tx, CA, &ca.0).await?;
+    fleet::announce_ca(&mut tx, keys.server().identity.ca).await?;
     let set_up = accounts::is_set_up(&mut tx).await?;
     let setup_token = (!set_up).then(|| auth::new_secret(auth::SETUP_PREFIX));
     if let Some(token) = &setup_token {
         let digest = auth::digest(token.reveal());
         store::put_setting(&mut tx, api::SETUP_TOKEN, &digest).await?;
     }
-    fleet::announce_keys(&mut tx, signer, unix_now).await?;
+    fleet::announce_keys(&mut tx, &keys.signer(), unix_now).await?;
     namespace::settle(&mut tx, &config.domain).await?;
     let forbidden = routes::forget_forbidden(&mut tx).await?;
     if !forbidden.is_empty() {
@@ -391,9 +395,6 @@ async fn begin(
         setup_token,
     })
 }
-
-/// Setting that holds the SHA-256 of the CA's certificate.
-const CA: &str = "ca";
 
 /// Number of graces that devices have to come back after a restart: they spread their reconnects
 /// over some seconds.

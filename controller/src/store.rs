@@ -3,7 +3,8 @@
 //! One connection writes, so writers queue here and never meet a locked database; a few read. Every
 //! writer takes the lock at its beginning. A tenant's rows are only found together with its
 //! organisation, and who is in that stands in `people`; `invitations` lead there, and
-//! `login_requests` to a session.
+//! `login_requests` to a session. Which CA each device and relay knows stands in `learnt`, and how
+//! an organisation ends in `organisations`.
 
 pub(crate) mod accounts;
 pub(crate) mod api_tokens;
@@ -17,9 +18,11 @@ pub(crate) mod identities;
 pub(crate) mod identity_providers;
 pub(crate) mod invitations;
 pub(crate) mod keys;
+pub(crate) mod learnt;
 pub(crate) mod login_requests;
 pub(crate) mod members;
 pub(crate) mod names;
+pub(crate) mod organisations;
 pub(crate) mod people;
 pub(crate) mod policies;
 pub(crate) mod relays;
@@ -450,6 +453,16 @@ const STEPS: &[(i64, &str, &str)] = &[
         260,
         "login requests",
         include_str!("../migrations/0260_login_requests.sql"),
+    ),
+    (
+        280,
+        "rotated keys",
+        include_str!("../migrations/0280_rotated_keys.sql"),
+    ),
+    (
+        281,
+        "deleted organisations",
+        include_str!("../migrations/0281_deleted_organisations.sql"),
     ),
 ];
 

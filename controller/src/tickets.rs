@@ -113,6 +113,23 @@ impl TicketSigner {
             .collect()
     }
 
+    /// Returns the id of the newest key.
+    pub(crate) fn newest(&self) -> &KeyId {
+        &self.newest.id
+    }
+
+    /// Returns the time of the last rotation; 0 if there was none.
+    pub(crate) fn made(&self) -> UnixTime {
+        self.made
+    }
+
+    /// Returns the key before and its end, while it counts.
+    pub(crate) fn previous(&self, now: UnixTime) -> Option<(&KeyId, UnixTime)> {
+        let ends = self.made + PREVIOUS_LIVES;
+        let previous = self.previous.as_ref().filter(|_| now < ends);
+        previous.map(|previous| (&previous.id, ends))
+    }
+
     /// Returns the key that signs at `now`: not the newest one before relays had time to learn it.
     fn signing(&self, now: UnixTime) -> &TicketKey {
         match &self.previous {

@@ -2,9 +2,8 @@
 //! string. All bodies are JSON.
 //!
 //! The types of `devices`, `relays`, networks, `people`, `invitations`, sessions,
-//! `login_requests`, rights, certificates, `identity_providers` and `trust_rules` have a file
-//! each, and so have the `path`s and the `join_string`;
-//! all are named here.
+//! `login_requests`, rights, certificates, `identity_providers`, `trust_rules` and the deployment's
+//! `keys` have a file each, and so have the `path`s and the `join_string`; all are named here.
 //!
 //! People authenticate by a session (`Authorization: Bearer ovs_…`), devices and relays by a
 //! [`crate::proof::ChannelProof`].
@@ -19,6 +18,7 @@ pub mod dns;
 mod identity_providers;
 mod invitations;
 mod join_string;
+mod keys;
 mod login_requests;
 mod networks;
 pub mod path;
@@ -55,7 +55,11 @@ pub use invitations::{
     InvitationSummary, OneTimeLink, PASSWORD_RESET_LIFE_SECS, ParseLinkError, PasswordResetRequest,
     PasswordResetResponse, RESET_PREFIX, SignUpRequest,
 };
-pub use join_string::{JoinString, ParseJoinError};
+pub use join_string::{FormerCas, JoinString, ParseJoinError};
+pub use keys::{
+    CA_GRACE_MAX_SECS, CA_GRACE_MIN_SECS, CA_GRACE_SECS, DeploymentKey, DeploymentKeySummary,
+    PreviousKey, RotateRequest,
+};
 pub use login_requests::{
     LOGIN_WORDS_MAX, LoginAsked, LoginBeginRequest, LoginBegun, LoginCode, LoginPolled,
     LoginSecret, ParseCodeError, UserCode,
@@ -66,8 +70,9 @@ pub use networks::{
     OfferRequest, RouteSummary,
 };
 pub use people::{
-    DevicesOfPerson, ORGANISATION_NAME_MAX, OrganisationRequest, OrganisationSummary,
-    PersonRemoved, PersonSummary, RemovePersonRequest, RoleRequest,
+    DevicesOfPerson, ORGANISATION_NAME_MAX, OrganisationDelete, OrganisationDeleted,
+    OrganisationRequest, OrganisationSummary, PersonRemoved, PersonSummary, RemovePersonRequest,
+    RoleRequest, RoleSet,
 };
 pub use policies::{
     Applied, Confirmation, ExplainRequest, Explanation, POLICY_MAX, PolicyDocument, PolicyPreview,
@@ -186,6 +191,10 @@ pub struct Health {
     pub version: String,
     /// An owner account exists.
     pub set_up: bool,
+    /// Fingerprints of the CAs by which the controller is recognised, as
+    /// [`RelayOrders::cas`] has them.
+    #[serde(default)]
+    pub cas: Vec<String>,
 }
 
 /// Largest request body before authentication, bytes.

@@ -144,6 +144,10 @@ pub enum MapEvent {
         /// Networks that it names, ascending.
         #[serde(default)]
         networks: Vec<Vni>,
+        /// The CAs by which the controller is recognised, as in
+        /// [`crate::api::RelayOrders::cas`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cas: Vec<Fingerprint>,
     },
     /// Nothing changed; the stream lives.
     Alive,

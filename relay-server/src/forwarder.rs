@@ -37,6 +37,7 @@ impl Forwarder {
             holders: Vec::new(),
             ticket_keys: TicketKeys::new(),
             revoked: Vec::new(),
+            cas: Vec::new(),
         };
         Self {
             hub: Hub::new(relay, Settings::default(), orders),

@@ -62,7 +62,7 @@ pub use crate::state::StateError;
 
 use crate::hub::{Hub, Settings};
 use crate::register::{RegisterError, Session};
-use crate::state::StateDir;
+use crate::state::{Registration, StateDir};
 
 /// The settings of a relay.
 #[derive(Debug, Clone)]
@@ -150,7 +150,7 @@ pub struct Relay {
     metrics: Option<(TcpListener, SocketAddr)>,
     session: Session,
     state: StateDir,
-    registration: RelayRegisterResponse,
+    registration: Registration,
 }
 
 impl Relay {
@@ -175,26 +175,32 @@ impl Relay {
         let state = StateDir::open(&config.state_dir)?;
         let identity = state.identity()?;
         let tls = state.tls()?;
+        let known = identity.public();
+        let kept = state.registration(known)?;
+        // An old join string still means a controller whose CA was rotated since.
+        let learnt = kept.as_ref().and_then(|kept| kept.join.clone());
+        let learnt = learnt.filter(|learnt| learnt.is_known_as(&config.join));
         let session = Session {
-            join: config.join,
+            join: learnt.unwrap_or(config.join).into(),
             outgoing: config.outgoing,
             identity,
             addresses,
             pins: vec![tls.pin],
         };
-        let known = session.identity.public();
-        let registration = match (state.registration(known)?, config.token) {
+        let registration = match (kept, config.token) {
             (Some(registration), _) => registration,
             (None, None) => return Err(StartError::NeedsToken),
             (None, Some(token)) => {
-                let registration = register(&session, &token, settings.register_within).await?;
+                let answer = register(&session, &token, settings.register_within).await?;
+                let registration = session.registered(answer);
                 state.store_registration(known, &registration)?;
                 registration
             }
         };
         let server = tls::server_config(vec![tls.certificate], tls.key, ALPN_RELAY)
             .expect("a certificate made around the key fits the key");
-        let hub = Hub::new(registration.relay, settings, registration.orders.clone());
+        let answer = &registration.answer;
+        let hub = Hub::new(answer.relay, settings, answer.orders.clone());
         Ok(Self {
             hub,
             acceptor: server.into(),
@@ -224,7 +230,7 @@ impl Relay {
 
     /// The name that the relay token gave it.
     pub fn name(&self) -> &str {
-        &self.registration.name
+        &self.registration.answer.name
     }
 
     /// The fingerprints of the keys by which clients know it.
@@ -317,7 +323,7 @@ async fn register(
     token: &Secret,
     within: Duration,
 ) -> Result<RelayRegisterResponse, StartError> {
-    let controller = session.join.server.to_string();
+    let controller = session.join.lock().server.to_string();
     session
         .register(token, within)
         .await

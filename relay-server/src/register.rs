@@ -10,23 +10,25 @@ use overlan_protocol::api::{
     RelayRegisterRequest, RelayRegisterResponse, path,
 };
 use overlan_protocol::key::{
-    Fingerprint, IdentityKey, IdentitySecret, Lineage, Secret, encode_signature, random_bytes,
+    Fingerprint, IdentityKey, IdentitySecret, Secret, encode_signature, random_bytes,
 };
 use overlan_protocol::proof::{Principal, enrolment_message};
 use overlan_transport::ConnectError;
 use overlan_transport::clock;
 use overlan_transport::https::{Connection, HttpsError};
 use overlan_transport::outgoing::Outgoing;
+use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
-use crate::state::{StateDir, StateError};
+use crate::state::{Registration, StateDir, StateError};
 
 /// The facts that the relay reports to the controller about itself.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) join: JoinString,
+    /// The controller, as it is recognised now.
+    pub(crate) join: Mutex<JoinString>,
     pub(crate) outgoing: Outgoing,
     pub(crate) identity: IdentitySecret,
     pub(crate) addresses: Vec<String>,
@@ -69,9 +71,13 @@ impl Session {
         }
     }
 
+    async fn connect(&self) -> Result<Connection, HttpsError> {
+        let join = self.join.lock().clone();
+        Connection::open_through(&self.outgoing, &join, CONNECT_WITHIN).await
+    }
+
     async fn try_register(&self, token: &Secret) -> Result<RelayRegisterResponse, HttpsError> {
-        let mut connection =
-            Connection::open_through(&self.outgoing, &self.join, CONNECT_WITHIN).await?;
+        let mut connection = self.connect().await?;
         let identity = self.identity.public();
         let proof = self
             .identity
@@ -88,12 +94,22 @@ impl Session {
             .await
     }
 
+    /// Takes up the CAs that the controller names, and returns the registration with them.
+    pub(crate) fn registered(&self, answer: RelayRegisterResponse) -> Registration {
+        let mut join = self.join.lock();
+        join.learn(&answer.orders.cas);
+        Registration {
+            join: (!answer.orders.cas.is_empty()).then(|| join.clone()),
+            answer,
+        }
+    }
+
     /// Sends heartbeats until `stop`. While the controller is away, the orders in force stay so.
     pub(crate) async fn run(
         &self,
         hub: Arc<Hub>,
         state: StateDir,
-        mut registration: RelayRegisterResponse,
+        mut registration: Registration,
         stop: CancellationToken,
     ) {
         let mut backoff = Backoff::new();
@@ -101,7 +117,7 @@ impl Session {
         let mut away = false;
         let mut clocks = Clock::default();
         loop {
-            let beat = self.heartbeat(&hub, registration.orders.lineage, &mut connection);
+            let beat = self.heartbeat(&hub, &registration, &mut connection);
             let answer = tokio::select! {
                 () = stop.cancelled() => return,
                 answer = beat => answer,
@@ -114,16 +130,20 @@ impl Session {
                     backoff = Backoff::new();
                     let theirs = connection.as_ref().and_then(Connection::server_time);
                     clocks.compare(clock::wall(), theirs.map(UnixTime::from_secs));
-                    if orders != registration.orders {
-                        registration.orders = orders;
-                        hub.apply(registration.orders.clone());
-                        tracing::info!(version = registration.orders.version, "new orders");
+                    if orders != registration.answer.orders {
+                        registration.answer.orders = orders;
+                        registration = self.registered(registration.answer);
+                        hub.apply(registration.answer.orders.clone());
+                        let version = registration.answer.orders.version;
+                        tracing::info!(version, "new orders");
                         let identity = self.identity.public();
                         if let Err(error) = store(&state, identity, &registration).await {
                             tracing::error!(
                                 %error,
                                 "the new orders are in force, but could not be written to disk"
                             );
+                            // It must not say that it has a CA that the next start forgets.
+                            registration.join = None;
                         }
                     }
                     BEAT_MIN.saturating_sub(took)
@@ -152,15 +172,14 @@ impl Session {
     async fn heartbeat(
         &self,
         hub: &Hub,
-        lineage: Option<Lineage>,
+        registration: &Registration,
         connection: &mut Option<Connection>,
     ) -> Result<(RelayOrders, Duration), HttpsError> {
         let started = clock::now();
         let connection = match connection {
             Some(connection) => connection,
             None => {
-                let mut fresh =
-                    Connection::open_through(&self.outgoing, &self.join, CONNECT_WITHIN).await?;
+                let mut fresh = self.connect().await?;
                 fresh.prove(Principal::Relay(hub.id), &self.identity);
                 connection.insert(fresh)
             }
@@ -169,10 +188,11 @@ impl Session {
         let beat = RelayHeartbeat {
             clients: u32::try_from(gauges.clients).unwrap_or(u32::MAX),
             applied: gauges.orders_version,
-            lineage,
+            lineage: registration.answer.orders.lineage,
             addresses: self.addresses.clone(),
             pins: self.pins.clone(),
             wait: true,
+            ca: registration.join.as_ref().and_then(|join| join.ca),
         };
         let orders = connection
             .post(path::RELAY_HEARTBEAT, &beat, HELD_WITHIN)
@@ -213,7 +233,7 @@ impl Clock {
 async fn store(
     state: &StateDir,
     identity: IdentityKey,
-    registration: &RelayRegisterResponse,
+    registration: &Registration,
 ) -> Result<(), StateError> {
     let (state, registration) = (state.clone(), registration.clone());
     let written =

@@ -13,7 +13,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use overlan_protocol::api::RelayRegisterResponse;
+use overlan_protocol::api::{FormerCas, JoinString, RelayRegisterResponse};
 use overlan_protocol::key::{Fingerprint, IdentityKey, IdentitySecret, KEY_LEN};
 use overlan_transport::private_dir::{self, PrivateDirError};
 use overlan_transport::{file, tls};
@@ -33,8 +33,21 @@ struct Kept<R> {
     /// The key that registered; a file of an older version does not say.
     #[serde(default)]
     identity: Option<IdentityKey>,
+    /// The join string with what the orders said of the controller's CAs; nothing before they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    #[serde(flatten)]
+    former: FormerCas,
     #[serde(flatten)]
     registration: R,
+}
+
+/// A registration, and the controller as it is recognised now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Registration {
+    pub(crate) answer: RelayRegisterResponse,
+    /// Nothing if the controller never named its CAs.
+    pub(crate) join: Option<JoinString>,
 }
 
 /// The relay's TLS key with a certificate around it.
@@ -147,7 +160,7 @@ impl StateDir {
     pub(crate) fn registration(
         &self,
         identity: IdentityKey,
-    ) -> Result<Option<RelayRegisterResponse>, StateError> {
+    ) -> Result<Option<Registration>, StateError> {
         let file = self.dir.join(REGISTRATION);
         let Some(bytes) = self.read(REGISTRATION)? else {
             return Ok(None);
@@ -165,18 +178,30 @@ impl StateDir {
                 remedy: REREGISTER,
             });
         }
-        Ok(Some(kept.registration))
+        let join = kept.server.and_then(|server| server.parse().ok());
+        Ok(Some(Registration {
+            answer: kept.registration,
+            join: join.map(|join| JoinString {
+                former: kept.former,
+                ..join
+            }),
+        }))
     }
 
     /// Writes the controller's answer.
     pub(crate) fn store_registration(
         &self,
         identity: IdentityKey,
-        registration: &RelayRegisterResponse,
+        registration: &Registration,
     ) -> Result<(), StateError> {
         let kept = Kept {
             identity: Some(identity),
-            registration,
+            server: registration.join.as_ref().map(ToString::to_string),
+            former: registration
+                .join
+                .as_ref()
+                .map_or_else(FormerCas::default, |join| join.former.clone()),
+            registration: &registration.answer,
         };
         let bytes = serde_json::to_vec_pretty(&kept)
             .map_err(|error| io_error(&self.dir.join(REGISTRATION), error.into()))?;

@@ -1,6 +1,7 @@
 //! The controller session and its health: netmaps by deltas, fresh tickets, removal. Keeps netmap
 //! and ticket on disk, so that a restarted device works while the controller is away. Decides when
 //! to ask; what a netmap means is decided by the engine, and `confirm` says when that follows one.
+//! `cas` follows the controller from one CA to the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,16 +9,17 @@ use std::time::Duration;
 
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
-    Bar, CertificateRequest, CertificateResponse, Confirmation, OfferRequest, ProblemKind,
-    RouteSummary, TicketResponse, path,
+    Bar, CertificateRequest, CertificateResponse, Confirmation, JoinString, OfferRequest,
+    ProblemKind, RouteSummary, TicketResponse, path,
 };
 use overlan_protocol::gateway::OfferedRoute;
-use overlan_protocol::key::random_bytes;
+use overlan_protocol::key::{Fingerprint, random_bytes};
 use overlan_protocol::netmap::{MapEvent, Netmap};
 use overlan_protocol::proof::Principal;
 use overlan_transport::clock::{now, wall};
 use overlan_transport::https::{Connection, HttpsError, Lines};
 use overlan_transport::outgoing::Outgoing;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::device::state::{Device, StateDir};
 use overlan_plane::backoff::{Backoff, BackoffBounds};
 
+mod cas;
 mod confirm;
 mod health;
 
@@ -37,6 +40,10 @@ use health::barred;
 pub struct ControllerSession {
     state: Arc<StateDir>,
     device: Device,
+    /// The controller, as it is recognised now.
+    join: Mutex<JoinString>,
+    /// The newest CA that is stored, while the controller has two.
+    learnt: watch::Sender<Option<Fingerprint>>,
     outgoing: Outgoing,
     netmap: watch::Sender<Arc<Netmap>>,
     ticket: watch::Sender<TicketResponse>,
@@ -90,6 +97,8 @@ impl ControllerSession {
             ticket_refused: Notify::new(),
             began_aside: state.is_device_aside(),
             state,
+            join: Mutex::new(device.join.clone()),
+            learnt: watch::Sender::new(None),
             device,
             outgoing,
         }
@@ -129,6 +138,7 @@ impl ControllerSession {
             () = self.refresh_tickets() => {}
             () = self.keep_netmap() => {}
             () = self.confirm() => {}
+            () = self.confirm_ca() => {}
         }
         // The writer above waits a little before it writes. At the end, nothing may wait.
         self.write_newest_netmap().await;
@@ -226,6 +236,7 @@ impl ControllerSession {
                     let asked = Confirmation {
                         version: netmap.version,
                         lineage: netmap.lineage,
+                        ca: None,
                     };
                     self.netmap.send_replace(Arc::new(netmap));
                     self.handle_netmap();
@@ -237,6 +248,7 @@ impl ControllerSession {
                     ticket,
                     expires,
                     networks,
+                    cas,
                 } => {
                     let ticket = TicketResponse {
                         ticket,
@@ -244,6 +256,7 @@ impl ControllerSession {
                         networks,
                     };
                     self.keep_ticket(ticket).await;
+                    self.handle_cas(&cas).await;
                 }
                 MapEvent::Alive => {}
                 MapEvent::Removed => return StreamEnd::Removed,
@@ -389,8 +402,8 @@ impl ControllerSession {
     }
 
     async fn connect(&self) -> Result<Connection, HttpsError> {
-        let mut connection =
-            Connection::open_through(&self.outgoing, &self.device.join, ANSWER_WITHIN).await?;
+        let join = self.join.lock().clone();
+        let mut connection = Connection::open_through(&self.outgoing, &join, ANSWER_WITHIN).await?;
         connection.prove(Principal::Device(self.device.device), &self.device.identity);
         Ok(connection)
     }

@@ -149,7 +149,7 @@ fn again_after(error: &HttpsError, was_reached: bool) -> Option<Duration> {
 /// Returns the keys of an unfinished enrolment at this controller, or makes and stores new ones.
 fn keys(join: &JoinString, state: &StateDir) -> Result<Enrolling, EnrolError> {
     match state.load_enrolling() {
-        Ok(Some(keys)) if keys.join == *join => return Ok(keys),
+        Ok(Some(keys)) if keys.join.is_known_as(join) => return Ok(keys),
         // Keys for another controller, or damaged ones, are replaced.
         Ok(_) | Err(StateError::Corrupt { .. }) => {}
         Err(error) => return Err(error.into()),

@@ -75,7 +75,7 @@ pub fn accept_stored(
     server: Option<&JoinString>,
 ) -> Result<Device, OtherController> {
     match server {
-        Some(named) if *named != device.join => Err(OtherController {
+        Some(named) if !device.join.is_known_as(named) => Err(OtherController {
             stored: Box::new(device.join),
             named: Box::new(named.clone()),
         }),
@@ -93,12 +93,12 @@ pub fn choose(facts: EnrolFacts) -> Result<EnrolRight, NoEnrolRight> {
         let is_meant = facts
             .server
             .as_ref()
-            .is_none_or(|server| *server == session.join);
+            .is_none_or(|server| session.join.is_known_as(server));
         is_meant && session.login.expires > facts.now
     });
-    let known = facts
-        .server
-        .or_else(|| session.as_ref().map(|session| session.join.clone()));
+    // The login knows the controller at least as well as what was written down once.
+    let known = session.as_ref().map(|session| session.join.clone());
+    let known = known.or(facts.server);
     let Some(join) = known else {
         let has_right = facts.workload.is_some() || facts.auth_key.is_some() || facts.can_ask;
         return Err(match has_right {

@@ -288,6 +288,7 @@ fn every_document_has_the_fields_that_its_page_lists() {
         "admin person remove: removed.devices_kept[]",
         "admin person remove: removed.devices_by_keys[]",
         "admin person remove: removed.still_connected[]",
+        "admin person remove: removed.applied?.missing?[]",
     ]);
 }
 

@@ -53,6 +53,7 @@ mod perf;
 
 mod policy;
 
+mod rotation;
 mod serve;
 
 mod udp;

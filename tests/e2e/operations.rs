@@ -57,7 +57,7 @@ fn a_controller_is_backed_up_while_it_serves_and_brought_back() {
         command.args(["controller", "rotate", "ticket-key", "--data-dir"]);
         run(command.arg(here("one")), "")
     };
-    rotate().refused(1, &["stop it, rotate the key"]);
+    rotate().refused(1, &["overlan admin key rotate ticket"]);
     first.stop();
     rotate().ok();
 

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use overlan_protocol::api::{JoinString, Problem, ProblemKind, RESPONSE_MAX};
-use overlan_protocol::key::{IdentitySecret, Secret};
+use overlan_protocol::key::{Fingerprint, IdentitySecret, Secret};
 use overlan_protocol::netmap::MAP_EVENT_MAX;
 use overlan_protocol::proof::{ChannelProof, Principal};
 use overlan_protocol::{ALPN_CONTROLLER, Exporter};
@@ -79,6 +79,8 @@ fn describe(problem: &Problem) -> String {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     exporter: Exporter,
+    /// The certificates of the server, without its own.
+    shown: Vec<Fingerprint>,
     host: String,
     authorization: Option<Secret>,
     /// The server's clock at its last answer.
@@ -99,12 +101,18 @@ impl Connection {
         within: Duration,
     ) -> Result<Self, HttpsError> {
         let trust = match join.ca {
-            Some(fingerprint) => ServerTrust::DeploymentCa(fingerprint),
+            Some(_) => ServerTrust::DeploymentCa(join.trusted()),
             None => ServerTrust::PublicRoots,
         };
         let config = tls::client_config(&trust, ALPN_CONTROLLER);
         let stream = connect::through(outgoing, &join.server, config, within).await?;
         let exporter = tls::exporter(&stream);
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let shown = shown
+            .iter()
+            .skip(1)
+            .map(tls::certificate_fingerprint)
+            .collect();
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driver = async move {
             if let Err(error) = connection.await {
@@ -116,6 +124,7 @@ impl Connection {
         Ok(Self {
             sender,
             exporter,
+            shown,
             host: join.server.to_string(),
             authorization: None,
             server_time: None,
@@ -126,6 +135,18 @@ impl Connection {
     /// This connection's TLS exporter.
     pub fn exporter(&self) -> &Exporter {
         &self.exporter
+    }
+
+    /// Returns whether the controller, recognised by `join`, has shown that its CAs are not those
+    /// of `join`: a new one, or none before it any more.
+    pub fn has_other_cas(&self, join: &JoinString) -> bool {
+        // One CA; or the present one as the one before vouches for it, itself, and the one before.
+        let present = match self.shown.as_slice() {
+            [_, present, _] | [present] => *present,
+            _ => return false,
+        };
+        let ends = join.former.ca_before.is_some() && self.shown.len() == 1;
+        join.ca.is_some_and(|ca| ca != present || ends)
     }
 
     /// Authenticates further requests as a device or a relay.

@@ -100,7 +100,7 @@ pub(crate) async fn connect(
 /// Both ends of a connection as client and relay have it.
 pub(crate) async fn pair() -> (TlsStream<Stepwise>, TlsStream<Stepwise>) {
     let deployment = Deployment::new();
-    let trust = ServerTrust::DeploymentCa(deployment.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![deployment.fingerprint()]);
     let server = deployment.identity(&[HOST]).config(ALPN);
     connect(server, &trust, ALPN).await.unwrap()
 }

@@ -29,9 +29,9 @@ pub use stepwise::{STRANGER_MAX, Stepwise};
 pub enum ServerTrust {
     /// Its certificate chains to a public root (webpki-roots; the host's store is not used).
     PublicRoots,
-    /// Its certificate chains to the CA with this certificate fingerprint, which the server sends
-    /// along.
-    DeploymentCa(Fingerprint),
+    /// Its certificate chains to a CA with one of these certificate fingerprints, which the server
+    /// sends along.
+    DeploymentCa(Vec<Fingerprint>),
     /// Its key is one of these (SHA-256 of the SPKI); name, dates and issuer of the certificate do
     /// not matter.
     Pinned(Vec<Fingerprint>),
@@ -49,10 +49,10 @@ pub fn client_config(trust: &ServerTrust, alpn: &[u8]) -> Arc<ClientConfig> {
                 webpki_roots::TLS_SERVER_ROOTS.iter().cloned(),
             ))
             .with_no_client_auth(),
-        ServerTrust::DeploymentCa(fingerprint) => builder
+        ServerTrust::DeploymentCa(fingerprints) => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(DeploymentCaVerifier {
-                fingerprint: *fingerprint,
+                fingerprints: fingerprints.clone(),
                 provider,
             }))
             .with_no_client_auth(),
@@ -155,10 +155,10 @@ fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// Accepts a chain whose root, which the server sends too, is the pinned CA.
+/// Accepts a chain whose root, which the server sends too, is a pinned CA.
 #[derive(Debug)]
 struct DeploymentCaVerifier {
-    fingerprint: Fingerprint,
+    fingerprints: Vec<Fingerprint>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -171,16 +171,20 @@ impl ServerCertVerifier for DeploymentCaVerifier {
         ocsp_response: &[u8],
         now: CertificateTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let ca = intermediates
-            .iter()
-            .find(|certificate| certificate_fingerprint(certificate) == self.fingerprint)
-            .ok_or_else(|| {
-                rustls::Error::General(
-                    "its CA is not the one in the join string; copy the join string again".into(),
-                )
-            })?;
         let mut roots = RootCertStore::empty();
-        roots.add(ca.clone().into_owned())?;
+        for certificate in intermediates {
+            if self
+                .fingerprints
+                .contains(&certificate_fingerprint(certificate))
+            {
+                roots.add(certificate.clone().into_owned())?;
+            }
+        }
+        if roots.is_empty() {
+            return Err(rustls::Error::General(
+                "its CA is not the one in the join string; copy the join string again".into(),
+            ));
+        }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
                 .build()

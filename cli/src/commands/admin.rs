@@ -1,6 +1,7 @@
 //! `admin`: commands of a logged-in person for people, devices, networks, keys and relays. Decides
 //! how lists are shown; the controller decides what a person may do. What
-//! concerns people stands in `person`, `organisation`, `invitation` and `identity_provider`.
+//! concerns people stands in `person`, `organisation`, `invitation` and `identity_provider`, the
+//! deployment has `key`.
 
 mod api_token;
 mod auth_key;
@@ -8,6 +9,7 @@ mod device;
 mod dns;
 mod identity_provider;
 mod invitation;
+mod key;
 mod network;
 mod organisation;
 pub(crate) mod person;
@@ -20,7 +22,7 @@ use clap::{Args, Subcommand};
 pub(crate) use network::parse_label;
 use overlan::program::status::{age, columns};
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::{RelayTokenRequest, RelayTokenResponse, path};
+use overlan_protocol::api::{Applied, RelayTokenRequest, RelayTokenResponse, path};
 use overlan_transport::clock::wall;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,7 +47,7 @@ pub(crate) enum AdminCommand {
     /// Let people log in by an identity provider, show, test and remove it
     #[command(subcommand, alias = "sso")]
     IdentityProvider(identity_provider::IdentityProviderCommand),
-    /// Show or rename the organisation
+    /// Show, rename, leave or delete the organisation
     #[command(subcommand)]
     Organisation(organisation::OrganisationCommand),
     /// List, approve and remove devices
@@ -72,6 +74,9 @@ pub(crate) enum AdminCommand {
     /// Create, list and revoke tokens with which relays register
     #[command(subcommand, alias = "relay-tokens")]
     RelayToken(RelayTokenCommand),
+    /// Show and rotate the keys of the whole deployment
+    #[command(subcommand, alias = "keys")]
+    Key(key::KeyCommand),
     /// Manage DNS records and private zones of a network
     #[command(subcommand)]
     Dns(dns::AdminDnsCommand),
@@ -140,6 +145,7 @@ pub(crate) struct ListArgs {
 pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
     match command {
         AdminCommand::AuthKey(command) => auth_key::run(command).await,
+        AdminCommand::Key(command) => key::run(command).await,
         AdminCommand::RelayToken(RelayTokenCommand::Create(args)) => create_token(args).await,
         AdminCommand::RelayToken(RelayTokenCommand::Revoke(args)) => {
             relay::revoke_token(args).await
@@ -285,6 +291,11 @@ fn path_part<'a>(what: &str, text: &'a str) -> Result<&'a str, Failure> {
 
 fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
     serde_json::json!({ "schema_version": 1, name: value })
+}
+
+/// Says where a change has arrived, as the rest of a sentence.
+fn arrived(applied: Option<&Applied>) -> String {
+    applied.map_or_else(String::new, |applied| format!(" ({applied})"))
 }
 
 /// Returns the time until `at`, or since.

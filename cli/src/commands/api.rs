@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use overlan::program::state::{Login, StateDir};
-use overlan_protocol::api::{JoinString, ProblemKind};
+use overlan_protocol::api::{Health, JoinString, ProblemKind, path};
 use overlan_protocol::key::Secret;
 use overlan_transport::https::{Connection, HttpsError};
 use parking_lot::RwLock;
@@ -66,8 +66,15 @@ pub(crate) async fn open_as_person(state: &StateDir) -> Result<Connection, Failu
         connection.bearer(&token);
         return Ok(connection);
     }
-    let session = stored_session(state)?;
+    let mut session = stored_session(state)?;
     let mut connection = open(&session.join).await?;
+    if connection.has_other_cas(&session.join) {
+        let health: Health = connection.get(path::HEALTH, WITHIN).await?;
+        let cas: Vec<_> = health.cas.iter().filter_map(|ca| ca.parse().ok()).collect();
+        if session.join.learn(&cas) {
+            state.save_login(&session)?;
+        }
+    }
     connection.bearer(&session.login.session);
     Ok(connection)
 }

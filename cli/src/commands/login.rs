@@ -195,7 +195,7 @@ async fn log_in(
     let mut connection = Connection::open_through(&upstream::outgoing(), join, api::WITHIN).await?;
     // Strangers who fail at this account do not delay one of its own devices.
     if let Ok(Some(device)) = state.load_device()
-        && device.join == *join
+        && device.join.is_known_as(join)
     {
         connection.prove(Principal::Device(device.device), &device.identity);
     }

@@ -289,6 +289,8 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         " api-token",
         " trust-rule",
         " admin device",
+        " admin key",
+        " admin organisation",
         " admin network",
         " admin policy",
     ];

@@ -284,7 +284,7 @@ async fn enrol_options(
 /// Returns true if there is a login by which `device` can prove its right again.
 fn is_logged_in(state: &StateDir, device: &Device) -> Result<bool, Failure> {
     let login = state.load_login()?;
-    let fits = |login: Login| login.join == device.join && login.login.expires > wall();
+    let fits = |login: Login| device.join.is_known_as(&login.join) && login.login.expires > wall();
     Ok(login.is_some_and(fits))
 }
 

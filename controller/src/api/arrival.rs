@@ -12,7 +12,7 @@ use crate::applied::WaitId;
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::netmaps::OrgId;
-use crate::store::{StoreError, Tx, changes, devices, relays};
+use crate::store::{StoreError, Tx, accounts, changes, devices, relays};
 
 /// A change that is written and on its way. Dropping it ends the wait.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Arrival {
 pub(super) enum Whom<'a> {
     /// The members of these networks.
     Members(&'a BTreeSet<NetworkId>),
-    /// The same, but for these devices, which were removed; relays must refuse them.
+    /// The same, but for these devices, which were removed or barred; relays must refuse them.
     Without(&'a BTreeSet<NetworkId>, &'a BTreeSet<DeviceId>),
 }
 
@@ -79,6 +79,22 @@ impl Arrival {
             devices: online,
             relays: refusing,
         })
+    }
+
+    /// The same for all networks of the organisation, after these devices were removed from it.
+    pub(super) async fn expect_everywhere(
+        deployment: &Arc<Deployment>,
+        tx: &mut Tx,
+        org: OrgId,
+        without: &BTreeSet<DeviceId>,
+    ) -> Result<Self, StoreError> {
+        let networks = accounts::networks(tx, org).await?;
+        let networks = networks.iter().map(|network| network.id).collect();
+        let whom = match without.is_empty() {
+            true => Whom::Members(&networks),
+            false => Whom::Without(&networks, without),
+        };
+        Self::expect(deployment, tx, org, whom).await
     }
 
     /// Waits until it has arrived everywhere, for a bounded time. `None` if too many changes

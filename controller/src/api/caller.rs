@@ -128,6 +128,11 @@ impl Person {
         Ok(person)
     }
 
+    /// Says whether an API token asks in place of a login.
+    pub(super) fn is_program(&self) -> bool {
+        self.scopes.is_some()
+    }
+
     fn check(&self, permission: Permission) -> Result<(), Refusal> {
         if !access::allows(self.role, permission) {
             return Err(role_forbids(self.role, permission));

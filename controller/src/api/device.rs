@@ -18,14 +18,14 @@ use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::roster;
-use crate::store::{device_rights, devices};
+use crate::store::{device_rights, devices, learnt};
 
 pub(super) async fn ticket(
     State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
     Json(Empty {}): Json<Empty>,
 ) -> Result<Json<TicketResponse>, Refusal> {
-    Ok(Json(deployment.signer.issue(&device, clock::wall())))
+    Ok(Json(deployment.keys.signer().issue(&device, clock::wall())))
 }
 
 pub(super) async fn netmap(
@@ -95,6 +95,16 @@ pub(super) async fn applied(
     let is_present = |lineage| deployment.runs.is_present(lineage);
     if confirmation.lineage.is_some_and(is_present) {
         deployment.confirm_device(device.id, confirmation.version);
+    }
+    if let Some(ca) = confirmation.ca {
+        let mut tx = deployment.store.read().await?;
+        let is_news = learnt::of_device(&mut tx, device.id).await? != Some(ca);
+        drop(tx);
+        if is_news && deployment.keys.server().identity.ca == ca {
+            let mut tx = deployment.store.write().await?;
+            learnt::set_of_device(&mut tx, device.id, ca).await?;
+            deployment.store.commit(tx).await?;
+        }
     }
     Ok(Json(Empty {}))
 }

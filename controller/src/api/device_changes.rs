@@ -15,6 +15,7 @@ use overlan_protocol::key::DeviceId;
 use overlan_protocol::name::is_label;
 use overlan_protocol::tag::{TAGS_MAX, Tag};
 
+use super::arrival::{Arrival, Whom};
 use super::body::{Empty, Json, readable};
 use super::caller::Person;
 use super::changed::{Changed, and};
@@ -50,18 +51,30 @@ impl Changing {
         Ok(Self { tx, device, now })
     }
 
-    /// Commits, and answers with the device as it is now. Without words nothing was changed.
+    /// Commits, waits until it has arrived, and answers with the device as it is now. Without words
+    /// nothing was changed.
     async fn end(
         mut self,
-        deployment: &Deployment,
+        deployment: &Arc<Deployment>,
         what: Option<String>,
     ) -> Result<Changed<DeviceSummary>, Refusal> {
-        let summary = describe(deployment, &mut self.tx, self.device).await?;
+        let (org, id) = (self.device.org, self.device.id);
+        let networks = self.device.places.iter().map(|place| place.network);
+        let (networks, own) = (networks.collect(), BTreeSet::from([id]));
+        // Relays must refuse one that takes no part any more; its own word is not waited for.
+        let whom = match self.device.barred {
+            Some(_) => Whom::Without(&networks, &own),
+            None => Whom::Members(&networks),
+        };
+        let mut summary = describe(deployment, &mut self.tx, self.device).await?;
+        let Some(what) = what else {
+            deployment.store.commit(self.tx).await?;
+            return Ok(Changed::nothing(summary));
+        };
+        let arrival = Arrival::expect(deployment, &mut self.tx, org, whom).await?;
         deployment.store.commit(self.tx).await?;
-        Ok(match what {
-            Some(what) => Changed::new(what, summary),
-            None => Changed::nothing(summary),
-        })
+        summary.applied = arrival.wait().await;
+        Ok(Changed::new(what, summary))
     }
 }
 

@@ -114,6 +114,7 @@ fn summary(
         expires: device.expires,
         created: device.created,
         version: device.version,
+        applied: None,
     }
 }
 

@@ -125,7 +125,7 @@ fn answer(
 ) -> EnrolResponse {
     EnrolResponse {
         device: device.id,
-        ticket: deployment.signer.issue(device, now),
+        ticket: deployment.keys.signer().issue(device, now),
         label: first.label,
         network: first.network,
         domain: deployment.domain.clone(),

@@ -32,6 +32,8 @@ pub(super) struct Feed {
     /// Networks of the device that it has to get as a whole.
     whole: BTreeSet<NetworkId>,
     head: watch::Receiver<u64>,
+    /// Hears when a key of the deployment was replaced.
+    keys: watch::Receiver<()>,
     /// The version of the device's map; `None` before the first event.
     sent: Option<u64>,
     /// The version up to which the change log was read; entries between `sent` and this one do not
@@ -72,6 +74,7 @@ impl Feed {
             },
             whole: BTreeSet::new(),
             head: deployment.changelog.watch(),
+            keys: deployment.keys.watch(),
             _attached: deployment.attach(device.id),
             sent: None,
             scanned: 0,
@@ -184,6 +187,8 @@ impl Feed {
         tokio::select! {
             () = self.deployment.stop.cancelled() => self.ended = true,
             changed = self.head.changed() => self.ended = changed.is_err(),
+            // The ticket brings the present CAs along.
+            _ = self.keys.changed() => self.ticket_at = now,
             () = tokio::time::sleep_until(self.ticket_at.into()) => {}
             () = tokio::time::sleep_until(self.alive_at.into()) => {
                 self.ready.push_back(MapEvent::Alive);
@@ -301,11 +306,13 @@ impl Feed {
     }
 
     fn push_ticket(&mut self, device: &Device) {
-        let ticket = self.deployment.signer.issue(device, clock::wall());
+        let keys = &self.deployment.keys;
+        let ticket = keys.signer().issue(device, clock::wall());
         self.ready.push_back(MapEvent::Ticket {
             ticket: ticket.ticket,
             expires: ticket.expires,
             networks: ticket.networks,
+            cas: keys.server().identity.cas(),
         });
     }
 

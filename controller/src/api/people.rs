@@ -1,15 +1,17 @@
 //! The people of an organisation: lists them, gives them roles, ends their logins and removes them.
 //! [`crate::people::rank`] decides who may, [`crate::offboarding`] does what a removal means.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use overlan_protocol::api::{
     DevicesOfPerson, PersonRemoved, PersonSummary, ProblemKind, RemovePersonRequest, Role,
-    RoleRequest, SessionSummary, SessionsEnded,
+    RoleRequest, RoleSet, SessionSummary, SessionsEnded,
 };
 
+use super::arrival::Arrival;
 use super::body::{Empty, Json, readable};
 use super::caller::{Person, not_authenticated};
 use super::changed::Changed;
@@ -38,12 +40,12 @@ pub(super) async fn set_role(
     person: Person,
     id: Result<Path<String>, PathRejection>,
     Json(request): Json<RoleRequest>,
-) -> Result<Changed<Empty>, Refusal> {
+) -> Result<Changed<RoleSet>, Refusal> {
     let mut tx = deployment.store.write().await?;
     let target = known_person(&mut tx, person.org, &readable(id)?).await?;
     check(&mut tx, &person, &target, Move::To(request.role)).await?;
     if target.role == request.role {
-        return Ok(Changed::nothing(Empty {}));
+        return Ok(Changed::nothing(RoleSet { applied: None }));
     }
     let place = Place {
         org: person.org,
@@ -52,12 +54,15 @@ pub(super) async fn set_role(
     };
     people::set_role(&mut tx, place).await?;
     changes::append(&mut tx, person.org, None, &Fact::Policy, clock::wall()).await?;
+    let none = BTreeSet::new();
+    let arrival = Arrival::expect_everywhere(&deployment, &mut tx, person.org, &none).await?;
     deployment.store.commit(tx).await?;
     let what = format!(
         "made {} {} instead of {}",
         target.email, request.role, target.role
     );
-    Ok(Changed::new(what, Empty {}))
+    let applied = arrival.wait().await;
+    Ok(Changed::new(what, RoleSet { applied }))
 }
 
 /// Ends a person's place in the organisation, with all that the person could come back by.
@@ -83,9 +88,7 @@ pub(super) async fn remove(
             Devices::HandTo(heir.account)
         }
     };
-    let removed =
-        offboarding::remove_person(&mut tx, person.org, &target, devices, clock::wall()).await?;
-    deployment.store.commit(tx).await?;
+    let removed = remove_and_wait(&deployment, tx, &person, &target, devices).await?;
     let what = format!(
         "removed {} ({}): {} logins and {} auth keys ended, {} devices removed",
         removed.email,
@@ -113,14 +116,30 @@ pub(super) async fn leave(
     let mut tx = deployment.store.write().await?;
     let own = known_person(&mut tx, person.org, &person.account.to_string()).await?;
     check(&mut tx, &person, &own, Move::Out).await?;
-    let fate = Devices::Remove;
-    let left = offboarding::remove_person(&mut tx, person.org, &own, fate, clock::wall()).await?;
-    deployment.store.commit(tx).await?;
+    let left = remove_and_wait(&deployment, tx, &person, &own, Devices::Remove).await?;
     let what = format!(
         "left the organisation with {} devices",
         left.devices_removed.len()
     );
     Ok(Changed::new(what, left))
+}
+
+/// Takes a person out, and waits until devices and relays have heard of it.
+async fn remove_and_wait(
+    deployment: &Arc<Deployment>,
+    mut tx: Tx,
+    person: &Person,
+    target: &Colleague,
+    devices: Devices,
+) -> Result<PersonRemoved, Refusal> {
+    let org = person.org;
+    let gone = offboarding::remove_person(&mut tx, org, target, devices, clock::wall()).await?;
+    let arrival = Arrival::expect_everywhere(deployment, &mut tx, org, &gone.devices).await?;
+    deployment.store.commit(tx).await?;
+    Ok(PersonRemoved {
+        applied: arrival.wait().await,
+        ..gone.answer
+    })
 }
 
 /// Lists the live logins of a person to this organisation.

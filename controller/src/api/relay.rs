@@ -27,6 +27,7 @@ use crate::fleet;
 use crate::lineage::Claim;
 use crate::netmaps::{Entry, Fact, OrgId};
 use crate::store::keys::{self, RelayToken};
+use crate::store::learnt;
 use crate::store::relays::{self, RelayRow};
 use crate::store::{StoreError, Tx};
 
@@ -130,6 +131,9 @@ pub(super) async fn heartbeat(
     {
         deployment.confirm_relay(relay.id, beat.applied);
     }
+    if let Some(ca) = beat.ca {
+        note_ca(&deployment, relay.id, ca).await?;
+    }
     let hold = if beat.wait {
         deployment.timings.heartbeat_hold
     } else {
@@ -171,6 +175,23 @@ async fn update(
     deployment.store.commit(tx).await
 }
 
+/// Notes the CA that the relay has stored.
+async fn note_ca(
+    deployment: &Deployment,
+    relay: RelayId,
+    ca: Fingerprint,
+) -> Result<(), StoreError> {
+    let mut tx = deployment.store.read().await?;
+    let is_news = learnt::of_relay(&mut tx, relay).await? != Some(ca);
+    drop(tx);
+    if is_news && deployment.keys.server().identity.ca == ca {
+        let mut tx = deployment.store.write().await?;
+        learnt::set_of_relay(&mut tx, relay, ca).await?;
+        deployment.store.commit(tx).await?;
+    }
+    Ok(())
+}
+
 /// Returns the orders as soon as they differ from those that the relay has, at the latest after
 /// `hold`.
 async fn wait_for_orders(
@@ -181,6 +202,7 @@ async fn wait_for_orders(
 ) -> Result<RelayOrders, StoreError> {
     let until = Instant::now() + hold;
     let mut head = deployment.changelog.watch();
+    let mut keys = deployment.keys.watch();
     loop {
         let looked_at = *head.borrow_and_update();
         let mut tx: Tx = deployment.store.read().await?;
@@ -196,6 +218,7 @@ async fn wait_for_orders(
         drop(tx);
         tokio::select! {
             () = revoked_since(deployment, org, looked_at, &mut head) => {}
+            _ = keys.changed() => {}
             () = tokio::time::sleep_until(until) => {}
             () = deployment.stop.cancelled() => {}
         }

@@ -16,7 +16,7 @@ use crate::auth::{digest, password};
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::store::people::{self, Home, Place};
-use crate::store::{self, accounts};
+use crate::store::{self, accounts, learnt};
 
 /// Setting that holds the SHA-256 of the setup token until setup is done.
 pub(crate) const SETUP_TOKEN: &str = "setup-token";
@@ -29,6 +29,10 @@ pub(super) async fn health(
         status: "ok".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         set_up: accounts::is_set_up(&mut tx).await?,
+        cas: {
+            let cas = deployment.keys.server().identity.cas();
+            cas.iter().map(ToString::to_string).collect()
+        },
     }))
 }
 
@@ -64,6 +68,7 @@ pub(super) async fn setup(
     let org = accounts::insert_organisation(&mut tx, &organisation, now).await?;
     let account = accounts::insert_account(&mut tx, &email, &hash, now).await?;
     let role = Role::Owner;
+    learnt::set_operator(&mut tx, org).await?;
     people::insert(&mut tx, Place { org, account, role }, now).await?;
     let network = networks::make(&mut tx, org, &request.network, true, now).await?;
     let network = network.id;

@@ -13,8 +13,8 @@ use overlan_protocol::api::path;
 use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
 use super::endpoint::{Endpoint, below, delete, get, post};
 use super::{
-    api_tokens, auth_keys, certificates, device, device_changes, device_networks, devices, dns,
-    enrol, identity_provider, invitations, login_requests, members, networks, openapi,
+    api_tokens, auth_keys, certificates, closing, device, device_changes, device_networks, devices,
+    dns, enrol, identity_provider, invitations, keys, login_requests, members, networks, openapi,
     organisations, people, policy, relay, relay_tokens, relays, resets, routes, sessions, setup,
     signup, sso, trust_rules,
 };
@@ -88,6 +88,11 @@ fn people() -> Vec<Endpoint> {
             organisations::rename,
         ),
         post(
+            path::ORGANISATION_DELETE,
+            May(OrganisationWrite),
+            closing::delete,
+        ),
+        post(
             below(path::ORGANISATION, "leave"),
             OwnAccount,
             people::leave,
@@ -104,6 +109,8 @@ fn people() -> Vec<Endpoint> {
             May(IdentityProviderRead),
             identity_provider::test,
         ),
+        get(path::KEYS, May(OrganisationRead), keys::list),
+        post(path::KEYS_ROTATE, May(OrganisationWrite), keys::rotate),
         get(path::INVITATIONS, May(InvitationsRead), invitations::list),
         post(path::INVITATIONS, May(InvitationsWrite), invitations::make),
         delete(invitation, May(InvitationsWrite), invitations::revoke),

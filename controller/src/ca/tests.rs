@@ -1,6 +1,9 @@
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
+use overlan_transport::tls::{self, ServerTrust};
+use rustls_pki_types::ServerName;
+
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -94,4 +97,87 @@ fn a_damaged_server_certificate_is_made_anew() {
     }
     flip(&dir.path().join(LEAF_FILE), "private_key");
     load_or_make(dir.path(), &names, NOW, Some(made.ca)).unwrap();
+}
+
+const DAY: Duration = Duration::from_secs(DAY_SECS);
+
+/// Says whether a client that trusts this CA takes the server for the controller.
+async fn is_taken(server: &ServerIdentity, trusted: &[Fingerprint]) -> bool {
+    let alpn = overlan_protocol::ALPN_CONTROLLER;
+    let config = tls::client_config(&ServerTrust::DeploymentCa(trusted.to_vec()), alpn);
+    let shown = tls::server_config(server.chain.clone(), server.key.clone_key(), alpn).unwrap();
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let name = ServerName::try_from("one.example").unwrap();
+    let connector = tokio_rustls::TlsConnector::from(config);
+    let acceptor = tokio_rustls::TlsAcceptor::from(shown);
+    let (client, _) = tokio::join!(connector.connect(name, near), acceptor.accept(far));
+    client.is_ok()
+}
+
+#[tokio::test]
+async fn a_rotated_ca_is_known_by_both_pins_until_the_one_before_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = names(&["one.example"]);
+    // Today, as the client's clock is the real one here.
+    let now = crate::clock::wall();
+    let ends = now + 30 * DAY;
+    let old = load_or_make(dir.path(), &names, now, None).unwrap();
+    assert_eq!(old.cas(), [old.ca]);
+    rotate(dir.path(), now, ends).unwrap();
+    // The database still knows the old one if the controller died after the write.
+    let new = load_or_make(dir.path(), &names, now, Some(old.ca)).unwrap();
+    assert_eq!(new.cas(), [new.ca, old.ca]);
+    assert_eq!(new.previous, Some((old.ca, ends)));
+    for (trusted, taken) in [
+        (vec![old.ca], true),
+        (vec![new.ca], true),
+        (vec![new.ca, old.ca], true),
+        (vec![Fingerprint([7; 32])], false),
+    ] {
+        assert_eq!(is_taken(&new, &trusted).await, taken, "{trusted:?}");
+    }
+    // Who knows the new one only is not fooled by the old one's key.
+    assert!(!is_taken(&old, &[new.ca]).await);
+
+    let last = load_or_make(dir.path(), &names, ends - SECOND, Some(new.ca)).unwrap();
+    assert_eq!(last.chain, new.chain);
+    let ended = load_or_make(dir.path(), &names, ends, Some(new.ca)).unwrap();
+    assert_eq!((ended.cas(), ended.chain.len()), (vec![new.ca], 2));
+    assert!(!is_taken(&ended, &[old.ca]).await);
+    assert!(is_taken(&ended, &[new.ca]).await);
+}
+
+#[test]
+fn a_third_ca_waits_until_the_first_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = names(&["one.example"]);
+    let first = load_or_make(dir.path(), &names, NOW, None).unwrap();
+    rotate(dir.path(), NOW, NOW + DAY).unwrap();
+    let file = std::fs::read(dir.path().join(CA_FILE)).unwrap();
+    let refused = rotate(dir.path(), NOW + DAY - SECOND, NOW + 2 * DAY);
+    assert!(matches!(refused, Err(RotateCaError::TooSoon { ends }) if ends == NOW + DAY));
+    assert_eq!(std::fs::read(dir.path().join(CA_FILE)).unwrap(), file);
+    let second = load_or_make(dir.path(), &names, NOW + DAY, Some(first.ca)).unwrap();
+    rotate(dir.path(), NOW + DAY, NOW + 2 * DAY).unwrap();
+    let third = load_or_make(dir.path(), &names, NOW + DAY, Some(second.ca)).unwrap();
+    assert_eq!(third.cas(), [third.ca, second.ca]);
+    assert!(load_or_make(dir.path(), &names, NOW + DAY, Some(first.ca)).is_err());
+    // The old key is not kept anywhere.
+    let text = String::from_utf8(std::fs::read(dir.path().join(CA_FILE)).unwrap()).unwrap();
+    assert_eq!(text.matches("private_key").count(), 1);
+}
+
+#[test]
+fn a_server_certificate_of_the_ca_before_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = names(&["one.example"]);
+    let first = load_or_make(dir.path(), &names, NOW, None).unwrap();
+    let leaf = std::fs::read(dir.path().join(LEAF_FILE)).unwrap();
+    rotate(dir.path(), NOW, NOW + DAY).unwrap();
+    let second = load_or_make(dir.path(), &names, NOW, Some(first.ca)).unwrap();
+    assert_ne!(first.chain[0], second.chain[0]);
+    // A crash may leave the old one, also for longer than the CA before lives.
+    std::fs::write(dir.path().join(LEAF_FILE), leaf).unwrap();
+    let again = load_or_make(dir.path(), &names, NOW + 2 * DAY, Some(second.ca)).unwrap();
+    assert_ne!(first.chain[0], again.chain[0]);
 }

@@ -132,7 +132,7 @@ async fn a_rotated_ticket_key_cuts_nobody_off() {
     let web = lab.enrol(&key, "web").await;
     let running = rotate_ticket_key(&lab.data_dir()).unwrap_err();
     assert!(
-        running.to_string().contains("stop it, rotate the key"),
+        running.to_string().contains("admin key rotate ticket"),
         "{running}"
     );
     lab.stop().await;

@@ -38,7 +38,7 @@ async fn knock(lab: &Lab, from: [u8; 4]) -> std::io::Result<TlsStream<TcpStream>
     let tcp = socket
         .connect(([127, 0, 0, 1], lab.join.server.port()).into())
         .await?;
-    let trust = ServerTrust::DeploymentCa(lab.join.ca.unwrap());
+    let trust = ServerTrust::DeploymentCa(vec![lab.join.ca.unwrap()]);
     let connector = TlsConnector::from(client_config(&trust, ALPN_CONTROLLER));
     let name = ServerName::try_from("127.0.0.1").unwrap();
     connector.connect(name, tcp).await

@@ -12,7 +12,7 @@ use crate::lab::{Lab, WITHIN};
 
 /// Sends bytes on a connection of its own and reads all that comes back.
 pub(crate) async fn exchange(lab: &Lab, request: &[u8]) -> String {
-    let trust = ServerTrust::DeploymentCa(lab.join.ca.unwrap());
+    let trust = ServerTrust::DeploymentCa(vec![lab.join.ca.unwrap()]);
     let config = client_config(&trust, ALPN_CONTROLLER);
     let mut stream = direct(&lab.join.server, config, WITHIN).await.unwrap();
     // The server may answer and close before it has read everything.

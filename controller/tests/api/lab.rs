@@ -97,6 +97,7 @@ impl Lab {
                 // Until it has been started.
                 server: "localhost:1".parse().unwrap(),
                 ca: None,
+                former: Default::default(),
             },
             port: 0,
             setup_token: None,
@@ -485,6 +486,7 @@ impl Relay {
             addresses: self.addresses.clone(),
             pins: self.pins.clone(),
             wait,
+            ca: None,
         }
     }
 }

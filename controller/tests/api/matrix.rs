@@ -109,7 +109,9 @@ fn has(role: Role, permission: &str) -> bool {
             Permission::OrganisationWrite | Permission::IdentityProviderWrite
         ),
         Role::Auditor => permission.name().ends_with(":read"),
-        Role::Member => permission == Permission::NetworksRead,
+        Role::Member => {
+            [Permission::NetworksRead, Permission::OrganisationRead].contains(&permission)
+        }
     }
 }
 

@@ -297,7 +297,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new(join: &JoinString, provider: &Provider) -> Self {
-        let trust = ServerTrust::DeploymentCa(join.ca.unwrap());
+        let trust = ServerTrust::DeploymentCa(vec![join.ca.unwrap()]);
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(provider.ca.as_bytes()).unwrap();
         roots.add(ca).unwrap();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::policies::Applied;
 use super::{Barred, MembershipSummary};
 use crate::UnixTime;
 use crate::frame::Vni;
@@ -58,6 +59,9 @@ pub struct DeviceSummary {
     /// Round trip to its home relay as it measured it last, milliseconds.
     #[serde(default)]
     pub round_trip_ms: Option<u32>,
+    /// In the answer to a change of the device: where the change has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
 }
 
 /// Changes the tags of a device: first some are taken away, then some are given.

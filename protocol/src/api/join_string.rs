@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::HostPort;
 use crate::key::Fingerprint;
 
@@ -17,6 +19,67 @@ pub struct JoinString {
     pub server: HostPort,
     /// The pinned CA of the deployment; `None` = a public one vouches for the controller.
     pub ca: Option<Fingerprint>,
+    /// The CAs before that one. They are not in the text.
+    pub former: FormerCas,
+}
+
+/// The CAs that a controller had before its present one, as somebody who follows it keeps them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerCas {
+    /// The one before, while the controller may still be recognised by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_before: Option<Fingerprint>,
+    /// Those that have ended, the newest first: they are not trusted, and an old join string with
+    /// one of them still means this controller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cas_ended: Vec<Fingerprint>,
+}
+
+impl JoinString {
+    /// Returns the CAs by which the controller is recognised; none = a public one vouches for it.
+    #[must_use]
+    pub fn trusted(&self) -> Vec<Fingerprint> {
+        let before = self.ca.and(self.former.ca_before);
+        self.ca.into_iter().chain(before).collect()
+    }
+
+    /// Returns whether `other`, as somebody wrote it down, means the controller that this one has
+    /// followed: by its present CA, or by one that it had.
+    #[must_use]
+    pub fn is_known_as(&self, other: &Self) -> bool {
+        let once = self.former.cas_ended.iter().copied().map(Some);
+        let mut known = [self.ca, self.former.ca_before.or(self.ca)]
+            .into_iter()
+            .chain(once);
+        self.server == other.server && known.any(|ca| ca == other.ca)
+    }
+
+    /// Takes up the CAs that the controller, recognised by this, names as its own: the present one,
+    /// and the one before while it counts. Returns whether anything changed.
+    pub fn learn(&mut self, cas: &[Fingerprint]) -> bool {
+        let (Some(own), Some(newest)) = (self.ca, cas.first().copied()) else {
+            return false;
+        };
+        let held = self.trusted();
+        // Only a CA that was trusted before: it is not for the controller to add old ones.
+        let before = held
+            .iter()
+            .copied()
+            .find(|ca| *ca != newest && cas.contains(ca));
+        let ended = held
+            .into_iter()
+            .chain(self.former.cas_ended.iter().copied());
+        let ended = ended.filter(|ca| *ca != newest && Some(*ca) != before);
+        let former = FormerCas {
+            ca_before: before,
+            cas_ended: ended.take(ENDED_MAX).collect(),
+        };
+        if own == newest && former == self.former {
+            return false;
+        }
+        (self.ca, self.former) = (Some(newest), former);
+        true
+    }
 }
 
 /// A text that is not a join string.
@@ -62,7 +125,11 @@ impl FromStr for JoinString {
                 )
             }
         };
-        Ok(Self { server, ca })
+        Ok(Self {
+            server,
+            ca,
+            former: FormerCas::default(),
+        })
     }
 }
 
@@ -113,6 +180,9 @@ impl fmt::Display for JoinString {
         }
     }
 }
+
+/// CAs that have ended and are still known by name: a rotation a year, for longer than a CA lives.
+const ENDED_MAX: usize = 12;
 
 /// Port of a controller whose join string names none: that of HTTPS.
 const DEFAULT_PORT: u16 = 443;

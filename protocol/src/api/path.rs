@@ -98,7 +98,8 @@ pub const DNS_RECORDS_REMOVE: &str = "/api/v1/dns/records/remove";
 pub const DNS_ZONES: &str = "/api/v1/dns/zones";
 /// POST [`crate::api::dns::DnsZoneRemoval`] → [`crate::api::dns::DnsRemoved`]. Session.
 pub const DNS_ZONES_REMOVE: &str = "/api/v1/dns/zones/remove";
-/// GET: list of [`super::PersonSummary`]; POST `/{id}/role` [`super::RoleRequest`] → `{}`;
+/// GET: list of [`super::PersonSummary`]; POST `/{id}/role` [`super::RoleRequest`] →
+/// [`super::RoleSet`];
 /// POST `/{id}/remove` [`super::RemovePersonRequest`] → [`super::PersonRemoved`]. GET
 /// `/{id}/sessions`: list of [`super::SessionSummary`]; DELETE: ends all of them; DELETE
 /// `/{id}/sessions/{session}`: ends one. POST `/{id}/password-reset` `{}` →
@@ -109,6 +110,13 @@ pub const PEOPLE: &str = "/api/v1/people";
 /// [`super::RemovePersonRequest`] → [`super::PersonRemoved`]: the person who asks leaves it.
 /// Session.
 pub const ORGANISATION: &str = "/api/v1/organisation";
+/// POST [`super::OrganisationDelete`] → [`super::OrganisationDeleted`]. Session of an owner.
+pub const ORGANISATION_DELETE: &str = "/api/v1/organisation/delete";
+/// GET: list of [`super::DeploymentKeySummary`]. Session of the operator's organisation.
+pub const KEYS: &str = "/api/v1/keys";
+/// POST [`super::RotateRequest`] → [`super::DeploymentKeySummary`]. Session of an owner of the
+/// operator's organisation.
+pub const KEYS_ROTATE: &str = "/api/v1/keys/rotate";
 /// GET: list of [`super::InvitationSummary`]; POST [`super::InvitationRequest`] →
 /// [`super::InvitationResponse`]; DELETE `/{id}`: revokes. Session.
 pub const INVITATIONS: &str = "/api/v1/invitations";

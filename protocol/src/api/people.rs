@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::policies::Applied;
 use super::rights::Role;
 use crate::UnixTime;
 
@@ -38,6 +39,16 @@ pub struct PersonSummary {
 pub struct RoleRequest {
     /// The new one.
     pub role: Role,
+}
+
+/// A person has another role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RoleSet {
+    /// The devices at which it has arrived; nothing if the role was that one, or too many changes
+    /// were waited for at once.
+    #[serde(default)]
+    pub applied: Option<Applied>,
 }
 
 /// Ends a person's place in the organisation.
@@ -90,6 +101,10 @@ pub struct PersonRemoved {
     pub still_connected: Vec<String>,
     /// The account is in no organisation any more and was deleted.
     pub account_deleted: bool,
+    /// The devices and relays at which it has arrived; nothing if too many changes were waited for
+    /// at once.
+    #[serde(default)]
+    pub applied: Option<Applied>,
 }
 
 /// An organisation, as its people see it.
@@ -121,6 +136,40 @@ pub struct OrganisationSummary {
 pub struct OrganisationRequest {
     /// The new name, 1 to [`ORGANISATION_NAME_MAX`] characters.
     pub name: String,
+}
+
+/// Deletes the organisation of the owner who asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OrganisationDelete {
+    /// Its exact name, so that no other one is meant.
+    pub name: String,
+    /// Also if other people are in it.
+    #[serde(default)]
+    pub with_everybody: bool,
+}
+
+/// An organisation that was deleted, with what was its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OrganisationDeleted {
+    /// Its name.
+    pub name: String,
+    /// People who were in it.
+    pub people: u32,
+    /// Accounts of those who were in no other organisation.
+    pub accounts_deleted: u32,
+    /// Its networks.
+    pub networks: u32,
+    /// Its devices.
+    pub devices: u32,
+    /// Its relays.
+    pub relays: u32,
+    /// The relays that refused the devices before they were removed themselves; nothing if too many
+    /// changes were waited for at once.
+    #[serde(default)]
+    pub applied: Option<Applied>,
 }
 
 /// Most characters of an organisation's name.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::UnixTime;
-use crate::key::Lineage;
+use crate::key::{Fingerprint, Lineage};
 use crate::policy::RuleId;
 
 /// The document that counts in a network, or one of its history.
@@ -182,6 +182,9 @@ pub struct Confirmation {
     /// The run of the controller that counted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
+    /// The newest CA that the device has stored, if the controller has two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Fingerprint>,
 }
 
 /// The outcome of a removal.

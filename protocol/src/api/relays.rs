@@ -104,6 +104,9 @@ pub struct RelayHeartbeat {
     pub addresses: Vec<String>,
     /// Its pins, as in [`RelayRegisterRequest`].
     pub pins: Vec<Fingerprint>,
+    /// The newest CA that the relay has stored, if its orders name any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Fingerprint>,
     /// The controller holds its answer until there are new orders, at most
     /// [`RELAY_HEARTBEAT_SECS`].
     pub wait: bool,
@@ -132,6 +135,10 @@ pub struct RelayOrders {
     /// database was restored from a backup and tickets from the lost time are still valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<(Vni, HostIndex, DeviceId)>,
+    /// The CAs by which the controller is recognised, at most two: the present one, and the one
+    /// before while it counts. Empty from a version that never replaced its CA.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cas: Vec<Fingerprint>,
 }
 
 /// Most addresses in [`RelayOrders::holders`], the newest; some 60 bytes each.

@@ -45,6 +45,7 @@ impl Case {
             holders: Vec::new(),
             ticket_keys: [(self.key_id.clone(), self.signer.public())].into(),
             revoked: revoked.iter().map(|it| (self.ticket.device, *it)).collect(),
+            cas: Vec::new(),
         }
         .into()
     }

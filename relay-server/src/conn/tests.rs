@@ -30,6 +30,7 @@ fn orders() -> RelayOrders {
         ticket_keys: TicketKeys::new(),
         revoked: Vec::new(),
         holders: Vec::new(),
+        cas: Vec::new(),
     }
 }
 

@@ -36,7 +36,7 @@ fn a_registration_comes_back_and_leaves_no_temporary_file() {
     let state = StateDir::open(dir.path()).unwrap();
     let identity = state.identity().unwrap().public();
     assert_eq!(state.registration(identity).unwrap(), None);
-    let registration = RelayRegisterResponse {
+    let answer = RelayRegisterResponse {
         relay: RelayId([1; 16]),
         name: "ams-1".to_owned(),
         orders: RelayOrders {
@@ -45,7 +45,16 @@ fn a_registration_comes_back_and_leaves_no_temporary_file() {
             holders: Vec::new(),
             ticket_keys: Default::default(),
             revoked: Vec::new(),
+            cas: Vec::new(),
         },
+    };
+    let mut join: JoinString = format!("https://c.example#sha256:{}", Fingerprint([1; 32]))
+        .parse()
+        .unwrap();
+    join.learn(&[Fingerprint([2; 32]), Fingerprint([1; 32])]);
+    let registration = Registration {
+        answer: answer.clone(),
+        join: Some(join),
     };
     // What a crash in the middle of a write leaves behind.
     fs::write(dir.path().join(".registration.json.part"), "half").unwrap();
@@ -61,9 +70,10 @@ fn a_registration_comes_back_and_leaves_no_temporary_file() {
     names.sort();
     assert_eq!(names, [IDENTITY, REGISTRATION]);
     // One of an older version does not tell its key.
-    let bytes = serde_json::to_vec(&registration).unwrap();
+    let bytes = serde_json::to_vec(&answer).unwrap();
     fs::write(dir.path().join(REGISTRATION), bytes).unwrap();
-    assert_eq!(state.registration(identity).unwrap(), Some(registration));
+    let older = Registration { answer, join: None };
+    assert_eq!(state.registration(identity).unwrap(), Some(older));
 }
 
 /// A key of 32 other bytes is a good key, and the controller does not know it.
@@ -71,7 +81,7 @@ fn a_registration_comes_back_and_leaves_no_temporary_file() {
 fn a_changed_identity_is_found_before_the_controller_refuses_it() {
     let dir = private_dir();
     let state = StateDir::open(dir.path()).unwrap();
-    let registration = RelayRegisterResponse {
+    let answer = RelayRegisterResponse {
         relay: RelayId([1; 16]),
         name: "ams-1".to_owned(),
         orders: RelayOrders {
@@ -80,9 +90,11 @@ fn a_changed_identity_is_found_before_the_controller_refuses_it() {
             holders: Vec::new(),
             ticket_keys: Default::default(),
             revoked: Vec::new(),
+            cas: Vec::new(),
         },
     };
     let identity = state.identity().unwrap().public();
+    let registration = Registration { answer, join: None };
     state.store_registration(identity, &registration).unwrap();
     let file = dir.path().join(IDENTITY);
     let mut seed = fs::read(&file).unwrap();

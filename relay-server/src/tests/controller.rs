@@ -84,6 +84,7 @@ impl Controller {
             join: JoinString {
                 server: address.try_into().unwrap(),
                 ca: Some(fingerprint),
+                former: Default::default(),
             },
             orders,
             beats,

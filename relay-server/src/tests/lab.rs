@@ -47,6 +47,7 @@ impl Lab {
             holders: Vec::new(),
             ticket_keys: [(self.key_id.clone(), self.key.public())].into(),
             revoked,
+            cas: Vec::new(),
         }
     }
 

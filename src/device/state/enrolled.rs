@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
-use overlan_protocol::api::{JoinString, LoginResponse};
+use overlan_protocol::api::{FormerCas, JoinString, LoginResponse};
 use overlan_protocol::key::{DeviceId, IdentitySecret, KEY_LEN, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -74,6 +74,8 @@ pub struct Login {
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredDevice {
     server: String,
+    #[serde(flatten)]
+    former: FormerCas,
     device: DeviceId,
     identity_secret: Secret,
     tunnel_secret: Secret,
@@ -118,6 +120,7 @@ impl From<&Device> for StoredDevice {
     fn from(device: &Device) -> Self {
         Self {
             server: device.join.to_string(),
+            former: device.join.former.clone(),
             device: device.device,
             identity_secret: Secret::new(&BASE64URL_NOPAD.encode(device.identity.seed())),
             tunnel_secret: Secret::new(&BASE64URL_NOPAD.encode(&*device.tunnel_secret)),
@@ -132,9 +135,8 @@ impl TryFrom<StoredDevice> for Device {
     type Error = String;
 
     fn try_from(stored: StoredDevice) -> Result<Self, String> {
-        let join = stored.server.parse();
         Ok(Self {
-            join: join.map_err(|error| format!("server: {error}"))?,
+            join: join(&stored.server, stored.former)?,
             device: stored.device,
             identity: Arc::new(IdentitySecret::from_seed(*secret(
                 &stored.identity_secret,
@@ -146,6 +148,12 @@ impl TryFrom<StoredDevice> for Device {
             domain: stored.domain,
         })
     }
+}
+
+fn join(server: &str, former: FormerCas) -> Result<JoinString, String> {
+    let join: Result<JoinString, _> = server.parse();
+    let join = join.map_err(|error| format!("server: {error}"))?;
+    Ok(JoinString { former, ..join })
 }
 
 fn secret(text: &Secret, what: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
@@ -163,6 +171,8 @@ fn secret(text: &Secret, what: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, String>
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredLogin {
     server: String,
+    #[serde(flatten)]
+    former: FormerCas,
     login: LoginResponse,
 }
 
@@ -170,6 +180,7 @@ impl From<&Login> for StoredLogin {
     fn from(login: &Login) -> Self {
         Self {
             server: login.join.to_string(),
+            former: login.join.former.clone(),
             login: login.login.clone(),
         }
     }
@@ -179,9 +190,8 @@ impl TryFrom<StoredLogin> for Login {
     type Error = String;
 
     fn try_from(stored: StoredLogin) -> Result<Self, String> {
-        let join = stored.server.parse();
         Ok(Self {
-            join: join.map_err(|error| format!("server: {error}"))?,
+            join: join(&stored.server, stored.former)?,
             login: stored.login,
         })
     }

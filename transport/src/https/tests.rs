@@ -55,6 +55,7 @@ impl Server {
         let join = JoinString {
             server: HostPort::new(HOST, port).unwrap(),
             ca: Some(deployment.fingerprint()),
+            former: Default::default(),
         };
         Self { join, task }
     }

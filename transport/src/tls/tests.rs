@@ -64,7 +64,7 @@ async fn the_deployments_ca_is_accepted_and_bytes_pass_both_ways() {
 #[tokio::test]
 async fn another_ca_with_the_same_name_is_the_wrong_server() {
     let (ours, other) = (Deployment::new(), Deployment::new());
-    let trust = ServerTrust::DeploymentCa(ours.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![ours.fingerprint()]);
     let server = other.identity(&[HOST]).config(ALPN);
     let reason = wrong_server(connect_to(server, &trust, ALPN).await);
     assert!(reason.contains("CA"), "{reason}");
@@ -75,7 +75,7 @@ async fn our_ca_sent_along_vouches_for_no_foreign_leaf() {
     let (ours, other) = (Deployment::new(), Deployment::new());
     let mut forged = other.identity(&[HOST]);
     forged.chain[1] = ours.identity(&[HOST]).chain[1].clone();
-    let trust = ServerTrust::DeploymentCa(ours.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![ours.fingerprint()]);
     wrong_server(connect_to(forged.config(ALPN), &trust, ALPN).await);
 }
 
@@ -84,7 +84,7 @@ async fn a_ca_that_is_not_sent_along_is_the_wrong_server() {
     let deployment = Deployment::new();
     let mut identity = deployment.identity(&[HOST]);
     identity.chain.truncate(1);
-    let trust = ServerTrust::DeploymentCa(deployment.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![deployment.fingerprint()]);
     wrong_server(connect_to(identity.config(ALPN), &trust, ALPN).await);
 }
 
@@ -92,14 +92,14 @@ async fn a_ca_that_is_not_sent_along_is_the_wrong_server() {
 async fn a_leaf_is_no_ca() {
     let deployment = Deployment::new();
     let identity = deployment.identity(&[HOST]);
-    let trust = ServerTrust::DeploymentCa(certificate_fingerprint(&identity.chain[0]));
+    let trust = ServerTrust::DeploymentCa(vec![certificate_fingerprint(&identity.chain[0])]);
     wrong_server(connect_to(identity.config(ALPN), &trust, ALPN).await);
 }
 
 #[tokio::test]
 async fn a_leaf_for_another_host_is_the_wrong_server() {
     let deployment = Deployment::new();
-    let trust = ServerTrust::DeploymentCa(deployment.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![deployment.fingerprint()]);
     let server = deployment.identity(&["elsewhere.example"]).config(ALPN);
     wrong_server(connect_to(server, &trust, ALPN).await);
 }
@@ -107,7 +107,7 @@ async fn a_leaf_for_another_host_is_the_wrong_server() {
 #[tokio::test]
 async fn a_leaf_that_ended_is_the_wrong_server() {
     let deployment = Deployment::new();
-    let trust = ServerTrust::DeploymentCa(deployment.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![deployment.fingerprint()]);
     let ended = deployment.identity_with(&[HOST], |params| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
@@ -297,7 +297,7 @@ async fn the_exporter_is_the_same_at_both_ends_and_another_for_each_connection()
 #[tokio::test]
 async fn a_server_of_another_protocol_is_refused() {
     let deployment = Deployment::new();
-    let trust = ServerTrust::DeploymentCa(deployment.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![deployment.fingerprint()]);
     let (listener, port) = listen().await;
     let server = deployment.identity(&[HOST]).config(b"overlan-other/1");
     let accept = async {
@@ -317,7 +317,7 @@ async fn a_server_of_another_protocol_is_refused() {
 #[tokio::test]
 async fn a_server_that_names_no_protocol_is_refused() {
     let deployment = Deployment::new();
-    let trust = ServerTrust::DeploymentCa(deployment.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![deployment.fingerprint()]);
     let mut server = ServerConfig::clone(&deployment.identity(&[HOST]).config(ALPN));
     server.alpn_protocols.clear();
     let result = connect_to(Arc::new(server), &trust, ALPN).await;
@@ -354,7 +354,7 @@ async fn count_tickets(change: impl FnOnce(&mut ServerConfig)) -> usize {
     let deployment = Deployment::new();
     let mut server = ServerConfig::clone(&deployment.identity(&[HOST]).config(ALPN));
     change(&mut server);
-    let trust = ServerTrust::DeploymentCa(deployment.fingerprint());
+    let trust = ServerTrust::DeploymentCa(vec![deployment.fingerprint()]);
     let mut config = ClientConfig::clone(&client_config(&trust, ALPN));
     let count = Arc::new(TicketCount::default());
     config.resumption = Resumption::store(count.clone());

@@ -463,6 +463,7 @@ mod tests {
             created: UnixTime::EPOCH,
             version: "0.2.0".to_owned(),
             round_trip_ms: None,
+            applied: None,
         }
     }
 

@@ -6,12 +6,12 @@ use overlan::program::status::age;
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
     DevicesOfPerson, OneTimeLink, PasswordResetResponse, PersonRemoved, PersonSummary,
-    RemovePersonRequest, Role, RoleRequest, path,
+    RemovePersonRequest, Role, RoleRequest, RoleSet, path,
 };
 use overlan_transport::clock::wall;
 use overlan_transport::https::Connection;
 
-use super::{List, ListArgs, end, versioned};
+use super::{List, ListArgs, arrived, end, versioned};
 use crate::commands::exit::{Code, Failure};
 use crate::commands::{StateArgs, api, output};
 
@@ -155,15 +155,18 @@ async fn set_role(args: &RoleArgs) -> Result<(), Failure> {
     let person = find(&mut connection, &args.email).await?;
     let path = format!("{}/{}/role", path::PEOPLE, person.id);
     let request = RoleRequest { role: args.role };
-    let _: serde_json::Value = connection
+    let set: RoleSet = connection
         .post(&path, &request, api::WITHIN)
         .await
         .map_err(api::as_person)?;
     output::note(&match person.role == args.role {
         true => format!("{} is {} already.", person.email, args.role),
         false => format!(
-            "{} is {} now, and was {}.",
-            person.email, args.role, person.role
+            "{} is {} now, and was {}{}.",
+            person.email,
+            args.role,
+            person.role,
+            arrived(set.applied.as_ref())
         ),
     });
     Ok(())
@@ -243,8 +246,9 @@ fn fate(words: &[String]) -> Result<Fate, Failure> {
 /// Returns the sentences about a removal: what ended, what stays, and what is still connected.
 pub(super) fn sentences(removed: &PersonRemoved, fate: &Fate) -> String {
     let mut lines = vec![format!(
-        "Removed {}: {} ended.",
+        "Removed {}{}: {} ended.",
         removed.email,
+        arrived(removed.applied.as_ref()),
         joined(&[
             counted(removed.logins, "login", "logins"),
             counted(removed.api_tokens, "API token", "API tokens"),
@@ -371,6 +375,7 @@ mod tests {
             devices_by_keys: Vec::new(),
             still_connected: Vec::new(),
             account_deleted: true,
+            applied: None,
         }
     }
 

@@ -350,7 +350,8 @@ fn issuer(text: &str) -> Result<String, String> {
         "github" => "https://token.actions.githubusercontent.com".to_owned(),
         "gitlab" => "https://gitlab.com".to_owned(),
         "" => return Err("give github, gitlab or an address".to_owned()),
-        other => other.to_owned(),
+        other if other.starts_with("https://") => other.to_owned(),
+        _ => return Err("an issuer's address begins with https://".to_owned()),
     })
 }
 

@@ -105,7 +105,7 @@ async fn a_certificate_of_a_device_is_refused_where_the_controller_is_expected()
     let ca = NamesCa::load_or_make(dir.path(), DOMAIN, now).unwrap();
     let (pair, key) = device();
     let config = tls::client_config(
-        &ServerTrust::DeploymentCa(controller.ca),
+        &ServerTrust::DeploymentCa(vec![controller.ca]),
         overlan_protocol::ALPN_CONTROLLER,
     );
     // The control: the controller itself is taken under that name.

@@ -8,7 +8,7 @@ use overlan_protocol::tag::Tag;
 use overlan_transport::clock::wall;
 use serde::Serialize;
 
-use super::super::end;
+use super::super::{arrived, end};
 use super::{called, find, tag_list};
 use crate::commands::exit::Failure;
 use crate::commands::{StateArgs, api, duration, output};
@@ -114,9 +114,10 @@ pub(super) async fn run(command: ChangeCommand) -> Result<(), Failure> {
         ChangeCommand::Disable(which) => {
             let device = change(&which, "disable", &serde_json::json!({})).await?;
             output::note(&format!(
-                "Disabled device {}. It keeps its place: `overlan admin device enable {}` lets it \
-                 in again.",
+                "Disabled device {}{}. It keeps its place: `overlan admin device enable {}` lets \
+                 it in again.",
                 called(&device),
+                arrived(device.applied.as_ref()),
                 which.device
             ));
             Ok(())
@@ -125,7 +126,8 @@ pub(super) async fn run(command: ChangeCommand) -> Result<(), Failure> {
             let device = change(&which, "enable", &serde_json::json!({})).await?;
             let name = called(&device);
             output::note(&format!(
-                "Device {name} takes part; it comes back within a minute."
+                "Device {name} takes part{}; it comes back within a minute.",
+                arrived(device.applied.as_ref())
             ));
             Ok(())
         }
@@ -147,9 +149,10 @@ async fn tag(args: TagArgs) -> Result<(), Failure> {
     };
     let device = change(&args.which, "tags", &request).await?;
     output::note(&format!(
-        "Tags of {}: {}.",
+        "Tags of {}: {}{}.",
         called(&device),
-        tag_list(&device.tags)
+        tag_list(&device.tags),
+        arrived(device.applied.as_ref())
     ));
     Ok(())
 }
@@ -181,8 +184,9 @@ async fn expire(args: ExpireArgs) -> Result<(), Failure> {
     output::note(&match device.expires {
         None => format!("Device {name} does not expire."),
         Some(at) => format!(
-            "Device {name} must prove its right again: {}.",
-            end(at, wall())
+            "Device {name} must prove its right again: {}{}.",
+            end(at, wall()),
+            arrived(device.applied.as_ref())
         ),
     });
     Ok(())
