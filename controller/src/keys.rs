@@ -138,3 +138,48 @@ impl Server {
         Ok(Self { identity, tls })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+    #[test]
+    fn a_running_controller_changes_its_keys_and_ends_the_ca_before_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = |known| {
+            let names = vec!["one.example".to_owned()];
+            Keys::load_or_make(dir.path().to_owned(), names, NOW, known).unwrap()
+        };
+        let keys = load(None);
+        let (old, ticket) = (keys.server().identity.ca, keys.signer().newest().clone());
+        let held = keys.server();
+        keys.rotate_ca(NOW, NOW + DAY).unwrap();
+        keys.rotate_ticket(NOW).unwrap();
+        assert_ne!(*keys.signer().newest(), ticket);
+        let new = keys.server().identity.ca;
+        assert_eq!(keys.server().identity.cas(), [new, old]);
+        assert_eq!(
+            held.identity.ca, old,
+            "a handshake goes on with what it began with"
+        );
+        assert!(matches!(
+            keys.rotate_ca(NOW, NOW + DAY),
+            Err(KeysError::Ca(RotateCaError::TooSoon { .. }))
+        ));
+        // A start after a crash before the database knew it.
+        assert_eq!(load(Some(old)).server().identity.cas(), [new, old]);
+
+        let second = Duration::from_secs(1);
+        assert!(!keys.end_previous_ca(NOW + DAY - second).unwrap());
+        assert_eq!(keys.server().identity.cas(), [new, old]);
+        assert!(keys.end_previous_ca(NOW + DAY).unwrap());
+        assert_eq!(keys.server().identity.cas(), [new]);
+        assert!(!keys.end_previous_ca(NOW + DAY).unwrap());
+        keys.rotate_ca(NOW + DAY, NOW + 2 * DAY).unwrap();
+    }
+}

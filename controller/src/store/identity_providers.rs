@@ -191,8 +191,7 @@ pub(crate) async fn come_back(
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|row| {
-        let (nonce, verifier): (String, String) =
-            (row.try_get("nonce")?, row.try_get("verifier")?);
+        let (nonce, verifier): (String, String) = (row.try_get("nonce")?, row.try_get("verifier")?);
         Ok((sign_on(&row)?, nonce, Secret::new(&verifier)))
     })
     .transpose()

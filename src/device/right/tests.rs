@@ -144,6 +144,12 @@ fn a_stored_device_is_not_taken_to_another_server() {
     };
     accept_stored(device.clone(), None).unwrap();
     accept_stored(device.clone(), Some(&join("a"))).unwrap();
+    // Its CA was rotated, and the one before has ended: the old string means the same controller.
+    let mut rotated = device.clone();
+    let new = overlan_protocol::key::Fingerprint([8; 32]);
+    assert!(rotated.join.learn(&[new]));
+    let accepted = accept_stored(rotated, Some(&join("a"))).unwrap();
+    assert_eq!(accepted.join.trusted(), [new]);
     let other = accept_stored(device, Some(&join("b"))).unwrap_err();
     assert_eq!(other.stored.server.host(), "a");
     assert_eq!(other.named.server.host(), "b");
