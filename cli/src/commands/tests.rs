@@ -82,6 +82,7 @@ const WITHOUT_DOCUMENT: &[&str] = &[
     "admin dns remove",
     "admin dns zone add",
     "admin dns zone remove",
+    "admin identity-provider remove",
     "admin invitation revoke",
     "admin network add",
     "admin network create",
@@ -280,6 +281,8 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "devices",
         "invitation",
         "reset-file",
+        "sso",
+        "no-browser",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);
@@ -289,6 +292,7 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         " api-token",
         " trust-rule",
         " admin device",
+        " admin identity-provider",
         " admin key",
         " admin organisation",
         " admin network",
