@@ -104,9 +104,6 @@ impl Deployment {
         org: OrgId,
         network: NetworkId,
     ) -> Result<Option<Arc<Sight>>, StoreError> {
-        if let Some(sight) = self.sights.fresh(org, network) {
-            return Ok(Some(sight));
-        }
         let sight = self.sights.get(tx, org, network, clock::wall()).await?;
         if sight
             .as_ref()

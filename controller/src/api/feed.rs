@@ -135,12 +135,16 @@ impl Feed {
         entries: &[Arc<Entry>],
     ) -> Result<BTreeMap<NetworkId, Arc<Sight>>, StoreError> {
         let mut sights = BTreeMap::new();
-        let mut entries = entries.iter();
-        if !entries.any(|entry| entry.org == self.viewer.org && entry.fact.is_of_policy()) {
-            return Ok(sights);
-        }
         for network in self.viewer.networks.keys() {
-            let mut sight = self.deployment.sights.fresh(self.viewer.org, *network);
+            let newest = entries.iter().rfind(|entry| {
+                let is_here = entry.network.is_none_or(|of| of == *network);
+                is_here && entry.org == self.viewer.org && entry.fact.is_of_policy()
+            });
+            let Some(newest) = newest else {
+                continue;
+            };
+            let noted = self.deployment.sights.fresh(self.viewer.org, *network);
+            let mut sight = noted.filter(|sight| sight.at() >= newest.version);
             if sight.is_none() {
                 let mut tx = self.deployment.store.read().await?;
                 sight = self.sight(&mut tx, *network).await?;

@@ -69,7 +69,8 @@ impl Sights {
             .collect()
     }
 
-    /// Returns the newest policy of a network; `None` if the database has to be asked.
+    /// Returns the newest policy of a network as far as the change log was noted; `None` if the
+    /// database has to be asked.
     pub(crate) fn fresh(&self, org: OrgId, network: NetworkId) -> Option<Arc<Sight>> {
         self.held.lock().fresh(org, network)
     }
@@ -83,22 +84,22 @@ impl Sights {
         network: NetworkId,
         now: UnixTime,
     ) -> Result<Option<Arc<Sight>>, StoreError> {
-        if let Some(sight) = self.fresh(org, network) {
+        // The change log is read by another task, so that what `tx` sees may be newer than what was
+        // noted: a device that has just joined would not be known, and would see nobody.
+        let Some(at) = policies::changed_at(tx, org, network).await? else {
+            return Ok(None);
+        };
+        let held = || {
+            let held = self.held.lock();
+            held.sights.get(&network).map(|(_, sight)| sight.clone())
+        };
+        if let Some(sight) = held().filter(|sight| sight.at() >= at) {
             return Ok(Some(sight));
         }
         let place = self.compiling.acquire().await;
         let _place = place.map_err(|error| StoreError::Failed(error.to_string()))?;
-        if let Some(sight) = self.fresh(org, network) {
-            return Ok(Some(sight));
-        }
-        let before = {
-            let held = self.held.lock();
-            held.sights.get(&network).map(|(_, sight)| sight.clone())
-        };
-        let Some(at) = policies::changed_at(tx, org, network).await? else {
-            return Ok(None);
-        };
-        if let Some(before) = before.as_ref().filter(|before| before.at() == at) {
+        let before = held();
+        if let Some(before) = before.as_ref().filter(|before| before.at() >= at) {
             return Ok(Some(before.clone()));
         }
         let sight = Arc::new(read(tx, (org, network), at, before.clone(), now).await?);
