@@ -1,13 +1,14 @@
 use std::collections::BTreeSet;
 
 use overlan_protocol::api::{
-    AuthKeyRequest, AuthKeySummary, DeviceSummary, LoginResponse, ProblemKind, TagRequest, path,
+    AuthKeyRequest, AuthKeySummary, DeviceSummary, LoginResponse, PolicyRequest, ProblemKind,
+    TagRequest, path,
 };
 use overlan_protocol::key::DeviceId;
 use overlan_protocol::tag::{TAGS_MAX, Tag};
 use overlan_transport::https::HttpsError;
 
-use crate::lab::{Lab, WITHIN, refused};
+use crate::lab::{Lab, WITHIN, peer, refused};
 
 fn tags(texts: &[&str]) -> BTreeSet<Tag> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -90,4 +91,33 @@ async fn tags_are_few_and_plain_and_of_devices_that_are_there() {
     };
     let key = connection.post::<_, serde_json::Value>(path::AUTH_KEYS, &request, WITHIN);
     assert_eq!(refused(key.await), ProblemKind::BadRequest);
+}
+
+/// The stream begins as soon as the device may begin one: the policy has to know it by then.
+#[tokio::test]
+async fn a_device_that_has_just_joined_sees_its_peers_in_its_first_map() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let tagged = |tag: &str| AuthKeyRequest {
+        reusable: true,
+        tags: tags(&[tag]),
+        ..AuthKeyRequest::default()
+    };
+    let server_key = lab.auth_key(&owner, tagged("server")).await.key;
+    let job_key = lab.auth_key(&owner, tagged("ci")).await.key;
+    lab.enrol(&server_key, "web").await;
+    let document = "[tags]\nserver = []\nci = []\n\n[[rules]]\nid = \"jobs\"\n\
+                    from = \"tag:ci\"\nto = \"tag:server\"\nservices = [\"tcp/80\"]\n";
+    let request = PolicyRequest {
+        text: document.to_owned(),
+        if_number: None,
+    };
+    let policy = format!("{}/demo/policy", path::NETWORKS);
+    let mut person = lab.person(&owner).await;
+    let _: serde_json::Value = person.post(&policy, &request, WITHIN).await.unwrap();
+    for number in 0..20 {
+        let job = lab.enrol(&job_key, &format!("job-{number}")).await;
+        let stream = job.stream(&lab).await;
+        assert!(peer(&stream.map, "web").is_some(), "job {number}");
+    }
 }
