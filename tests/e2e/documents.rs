@@ -161,6 +161,8 @@ fn every_document_has_the_fields_that_its_page_lists() {
     }
 
     people(&mut page, &lab);
+    identity_provider(&mut page, &lab);
+    keys(&mut page, &lab);
 
     // What a device tells.
     let json = |args: &[&str]| laptop.run(&[args, &["--json"]].concat()).ok();
@@ -392,6 +394,29 @@ fn tokens(page: &mut Page, lab: &Lab) {
         page.holds("admin trust-rule test", &judged.stdout);
         assert_eq!(judged.code, Some(code), "{judged:#?}");
     }
+}
+
+/// An identity provider, which is not asked for its documents before somebody logs in.
+fn identity_provider(page: &mut Page, lab: &Lab) {
+    let secret = lab.path("client-secret");
+    fs::write(&secret, "a secret of the client\n").unwrap();
+    let mut set = lab.admin_command(&["identity-provider", "set"]);
+    set.args(["--issuer", "https://id.acme.example", "--client-id", "acme"])
+        .args(["--domain", "acme.example", "--client-secret-file"])
+        .arg(secret);
+    run(&mut set, "").ok();
+    let show = lab.admin(&["identity-provider", "show", "--json"]);
+    page.holds("admin identity-provider show", &show);
+}
+
+/// Both keys of the deployment, replaced.
+fn keys(page: &mut Page, lab: &Lab) {
+    for key in ["ticket", "ca"] {
+        let rotated = lab.admin(&["key", "rotate", key, "--json"]);
+        page.holds("admin key rotate", &rotated);
+    }
+    let list = lab.admin(&["key", "list", "--json"]);
+    page.holds("admin key list", &list);
 }
 
 fn perf(page: &mut Page, lab: &Lab, web: &Device, laptop: &Device) {
