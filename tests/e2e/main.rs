@@ -31,6 +31,7 @@ mod upstream;
 mod absence;
 
 mod demo;
+mod device_code;
 mod devices;
 
 mod dns;

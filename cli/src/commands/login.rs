@@ -51,6 +51,13 @@ pub(crate) struct LoginArgs {
     /// Print the address for the browser, and start none
     #[arg(long, requires = "sso")]
     no_browser: bool,
+    /// Show a code that a person enters where they are logged in: `overlan session approve CODE`
+    #[arg(
+        long,
+        conflicts_with_all =
+            ["email", "organisation", "password_stdin", "invitation", "invitation_file", "sso"]
+    )]
+    device_code: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -61,6 +68,7 @@ Examples:
   pass show overlan | overlan login --email you@example.com --password-stdin
   overlan login --organisation Acme        one of several that the account is in
   overlan login --sso                      by the organisation's identity provider
+  overlan login --device-code              by a code, where no password is to be typed
   overlan login --invitation-file link.txt";
 
 /// `overlan login`.
@@ -80,19 +88,17 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         Some(join) => join,
         None => known_server(&state)?,
     };
-    if args.sso {
-        let login = sso::log_in(&state, &join, args.organisation, !args.no_browser).await?;
-        output::note(&format!(
-            "Logged in as {} ({}).",
-            login.email, login.organisation
-        ));
-        return Ok(());
-    }
-    let who = Who {
-        email: args.email,
-        organisation: args.organisation,
+    let login = if args.sso {
+        sso::log_in(&state, &join, args.organisation, !args.no_browser).await?
+    } else if args.device_code {
+        request::log_in_by_code(&state, &join).await?
+    } else {
+        let who = Who {
+            email: args.email,
+            organisation: args.organisation,
+        };
+        log_in_asking(&state, join, who, args.password_stdin).await?
     };
-    let login = log_in_asking(&state, join, who, args.password_stdin).await?;
     output::note(&format!(
         "Logged in as {} ({}).",
         login.email, login.organisation

@@ -1,5 +1,7 @@
 //! `password` and `session`: a person's own password and logins. Decides where the two passwords
-//! come from and how sessions are shown.
+//! come from and how sessions are shown; `decide` lets another machine in.
+
+mod decide;
 
 use clap::{Args, Subcommand};
 use overlan::program::status::{age, columns};
@@ -54,6 +56,12 @@ pub(crate) enum SessionCommand {
     /// End a login of this account, or all others
     #[command(after_help = END_EXAMPLES)]
     End(EndArgs),
+    /// Log in another machine as yourself, by the code that it shows
+    #[command(after_help = decide::EXAMPLES)]
+    Approve(decide::ApproveArgs),
+    /// Refuse the login that a code belongs to
+    #[command(after_help = decide::EXAMPLES)]
+    Deny(decide::DenyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -178,6 +186,8 @@ pub(crate) async fn run(command: SessionCommand) -> Result<(), Failure> {
     match command {
         SessionCommand::List(args) => list(&args).await,
         SessionCommand::End(args) => end(&args).await,
+        SessionCommand::Approve(args) => decide::approve(&args).await,
+        SessionCommand::Deny(args) => decide::deny(&args).await,
     }
 }
 

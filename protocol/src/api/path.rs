@@ -26,8 +26,6 @@ pub const LOGIN_LOOK: &str = "/api/v1/login/look";
 pub const LOGIN_APPROVE: &str = "/api/v1/login/approve";
 /// POST [`super::LoginCode`] → [`super::LoginAsked`]. Session.
 pub const LOGIN_DENY: &str = "/api/v1/login/deny";
-/// The page on which a person grants a login request; `?code=` fills the code in.
-pub const LOGIN_PAGE: &str = "/login";
 /// POST [`super::PasswordRequest`] → [`super::SessionsEnded`]. Session.
 pub const PASSWORD: &str = "/api/v1/password";
 /// DELETE: ends the session that asks.

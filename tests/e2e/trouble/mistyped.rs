@@ -98,6 +98,8 @@ const READ: &[&str] = &[
     "admin relay-token revoke t1",
     "admin relay-token create eu-1",
     "password",
+    "session approve WDJB-MJHT",
+    "session deny WDJB-MJHT",
     "session end s1",
     "session list",
 ];

@@ -1,5 +1,5 @@
 //! A login that this program asks for and a person grants elsewhere. Decides how often it asks, and
-//! keeps the session that it gets.
+//! keeps the session that it gets; a request of a program that is stopped is taken back.
 
 use std::time::Duration;
 
@@ -10,8 +10,27 @@ use overlan_protocol::api::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use crate::commands::api;
 use crate::commands::exit::{Code, Failure};
+use crate::commands::stop::Signals;
+use crate::commands::{api, output};
+
+/// Logs in by a code that a person enters on a machine where they are logged in.
+pub(super) async fn log_in_by_code(
+    state: &StateDir,
+    join: &JoinString,
+) -> Result<LoginResponse, Failure> {
+    let mut connection = api::open(join).await?;
+    let begun: LoginBegun = connection
+        .post(path::LOGIN_BEGIN, &asker(), api::WITHIN)
+        .await?;
+    drop(connection);
+    output::note(&format!(
+        "Where you are logged in to this controller, run this within ten minutes:\n  \
+         overlan session approve {}\nIt shows which machine asks. Ctrl-C takes the request back.",
+        begun.code
+    ));
+    wait(state, join, begun).await
+}
 
 /// Says who asks for a login.
 pub(super) fn asker() -> LoginBeginRequest {
@@ -37,12 +56,30 @@ pub(super) async fn wait(
     let asked = LoginSecret {
         secret: begun.secret,
     };
-    let mut interval = begun.interval_secs;
+    let mut signals = Signals::listen()?;
+    tokio::select! {
+        decided = decision(state, join, &asked, begun.interval_secs) => decided,
+        () = signals.next() => {
+            let mut connection = api::open(join).await?;
+            let _: serde_json::Value = connection
+                .post(path::LOGIN_CANCEL, &asked, api::WITHIN)
+                .await?;
+            Err(Failure::new(Code::Other, "interrupted; the request for a login is taken back"))
+        }
+    }
+}
+
+async fn decision(
+    state: &StateDir,
+    join: &JoinString,
+    asked: &LoginSecret,
+    mut interval: u32,
+) -> Result<LoginResponse, Failure> {
     loop {
         sleep_until(Instant::now() + Duration::from_secs(interval.into())).await;
         let mut connection = api::open(join).await?;
         let polled: LoginPolled = connection
-            .post(path::LOGIN_POLL, &asked, api::WITHIN)
+            .post(path::LOGIN_POLL, asked, api::WITHIN)
             .await?;
         match polled {
             LoginPolled::Pending { interval_secs } | LoginPolled::SlowDown { interval_secs } => {
