@@ -58,10 +58,10 @@ pub(crate) enum SessionCommand {
     End(EndArgs),
     /// Log in another machine as yourself, by the code that it shows
     #[command(after_help = decide::EXAMPLES)]
-    Approve(decide::ApproveArgs),
+    Approve(decide::GrantArgs),
     /// Refuse the login that a code belongs to
     #[command(after_help = decide::EXAMPLES)]
-    Deny(decide::DenyArgs),
+    Deny(decide::RefuseArgs),
 }
 
 #[derive(Debug, Args)]

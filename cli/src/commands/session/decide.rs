@@ -10,7 +10,7 @@ use crate::commands::exit::{Code, Failure};
 use crate::commands::{StateArgs, api, output, prompt};
 
 #[derive(Debug, Args)]
-pub(crate) struct ApproveArgs {
+pub(crate) struct GrantArgs {
     /// The code that the other machine shows
     #[arg(value_name = "CODE")]
     code: UserCode,
@@ -22,7 +22,7 @@ pub(crate) struct ApproveArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct DenyArgs {
+pub(crate) struct RefuseArgs {
     /// The code that the other machine shows
     #[arg(value_name = "CODE")]
     code: UserCode,
@@ -37,7 +37,7 @@ Examples:
   overlan session deny WDJB-MJHT           nobody of you began it";
 
 /// `overlan session approve`.
-pub(super) async fn approve(args: &ApproveArgs) -> Result<(), Failure> {
+pub(super) async fn approve(args: &GrantArgs) -> Result<(), Failure> {
     let state = args.state.open()?;
     let mut connection = api::open_as_person(&state).await?;
     let code = LoginCode {
@@ -76,7 +76,7 @@ pub(super) async fn approve(args: &ApproveArgs) -> Result<(), Failure> {
 }
 
 /// `overlan session deny`.
-pub(super) async fn deny(args: &DenyArgs) -> Result<(), Failure> {
+pub(super) async fn deny(args: &RefuseArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let code = LoginCode {
         code: args.code.to_string(),
