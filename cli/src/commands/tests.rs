@@ -125,6 +125,8 @@ const WITHOUT_DOCUMENT: &[&str] = &[
     "serve tcp",
     "serve udp",
     "serve unix",
+    "session approve",
+    "session deny",
     "session end",
     "signup",
     "wait",
@@ -283,6 +285,8 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "reset-file",
         "sso",
         "no-browser",
+        "device-code",
+        "yes",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);
